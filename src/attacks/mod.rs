@@ -1,0 +1,33 @@
+//! Attacks: what somebody can do to a picture so that the classifier is wrong.
+//!
+//! An attack is its configuration. It sees the model through a [`Victim`] only, stays inside its threat
+//! model, keeps the best iterate of each image, and never reports its own success: whoever called it
+//! looks at the predictions.
+
+mod goal;
+mod threat;
+
+pub use goal::Goal;
+pub use threat::{Norm, ThreatModel};
+
+use burn::tensor::Tensor;
+
+use crate::Seed;
+use crate::data::Batch;
+use crate::models::Victim;
+
+/// A way to perturb pictures.
+pub trait Attack: Send {
+    /// Short name for files and tables, such as `pgd`.
+    fn name(&self) -> &'static str;
+
+    /// Adversarial pictures `[N, C, H, W]` in `[0, 1]` for a batch.
+    ///
+    /// The result for an image depends on the victim, the image, its label and target, and the seed, not
+    /// on the other images of the batch.
+    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, seed: Seed) -> Tensor<4>;
+
+    /// Whether each adversarial picture is one that this attack may make of the clean one: the check
+    /// that the audit runs again on what it was given. A slack of 1e-6 is allowed for rounding.
+    fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool>;
+}

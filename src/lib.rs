@@ -1,0 +1,20 @@
+//! Fair adversarial robustness of image classifiers.
+//!
+//! The nouns: a [`data::Batch`] of pictures, a [`models::Classifier`], the frozen [`models::Victim`] that
+//! attacks see, an [`attacks::Attack`] inside its [`attacks::ThreatModel`] with a [`attacks::Goal`], an
+//! [`objectives::Objective`] to train with, and a [`metrics::ConfusionMatrix`] of what came out.
+
+pub mod attacks;
+pub mod audit;
+pub mod cli;
+pub mod data;
+pub mod metrics;
+pub mod models;
+pub mod nn;
+pub mod objectives;
+pub mod report;
+pub mod run;
+mod seed;
+pub mod train;
+
+pub use seed::{Seed, stable_hash};

@@ -1,0 +1,5 @@
+//! Figures of robustness and symmetry. Pure: no tensor, no file, no error.
+
+mod confusion;
+
+pub use confusion::ConfusionMatrix;

@@ -1,0 +1,75 @@
+//! Batch normalisation followed by ReLU.
+
+use burn::module::{Flag, Module, Param, RunningState};
+use burn::tensor::{Device, Tensor};
+
+use super::init;
+
+/// Batch normalisation over `[N, C, H, W]` (Ioffe and Szegedy 2015).
+///
+/// It normalises with the statistics of the batch, and updates the running ones, exactly when its
+/// `training` flag is set: Burn's `valid` and `freeze` clear that flag.
+#[derive(Module, Debug)]
+pub struct BatchNorm {
+    /// Scale, `[C]`.
+    pub gamma: Param<Tensor<1>>,
+    /// Shift, `[C]`.
+    pub beta: Param<Tensor<1>>,
+    /// Running mean, `[C]`.
+    pub running_mean: RunningState<Tensor<1>>,
+    /// Running variance (unbiased, as PyTorch keeps it), `[C]`.
+    pub running_var: RunningState<Tensor<1>>,
+    training: Param<Flag>,
+    momentum: f64,
+    epsilon: f64,
+}
+
+impl BatchNorm {
+    /// Scale one, shift zero, momentum 0.1 and epsilon 1e-5, the defaults of PyTorch.
+    pub fn new(channels: usize, device: &Device) -> Self {
+        // Running statistics are buffers: they live outside autodiff.
+        let plain = device.clone().without_autodiff();
+        Self {
+            gamma: init::constant([channels], 1.0, device),
+            beta: init::constant([channels], 0.0, device),
+            running_mean: RunningState::new(Tensor::zeros([channels], &plain)),
+            running_var: RunningState::new(Tensor::ones([channels], &plain)),
+            training: Param::from_bool(true),
+            momentum: 0.1,
+            epsilon: 1e-5,
+        }
+    }
+
+    /// `relu(batch_norm(input))`, `[N, C, H, W]` to the same.
+    pub fn forward_relu(&self, input: Tensor<4>) -> Tensor<4> {
+        burn::tensor::activation::relu(self.forward(input))
+    }
+
+    /// `[N, C, H, W]` to the same.
+    pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        if !self.training.is_enabled() {
+            let (mean, var) = (self.running_mean.value_sync(), self.running_var.value_sync());
+            return burn::tensor::module::batch_norm(
+                input,
+                self.gamma.val(),
+                self.beta.val(),
+                mean,
+                var,
+                self.epsilon,
+            );
+        }
+        let result =
+            burn::tensor::module::batch_norm_train(input, self.gamma.val(), self.beta.val(), self.epsilon);
+        update(&self.running_mean, result.mean, self.momentum);
+        update(&self.running_var, result.variance, self.momentum);
+        result.output
+    }
+}
+
+/// Moves a running statistic towards the value of the batch.
+fn update(running: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
+    let old = running.value_sync().without_autodiff();
+    running.update(old.mul_scalar(1.0 - momentum) + batch.without_autodiff().mul_scalar(momentum));
+    // The next reader, be it a frozen snapshot, sees this update and not the one before.
+    let _ = running.value_sync();
+}

@@ -1,0 +1,31 @@
+//! Fully connected layer.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Device, Tensor};
+
+use super::init;
+use crate::Seed;
+
+/// `y = x W + b`.
+#[derive(Module, Debug)]
+pub struct Linear {
+    /// `[inputs, outputs]`: the transpose of PyTorch's.
+    pub weight: Param<Tensor<2>>,
+    /// `[outputs]`.
+    pub bias: Option<Param<Tensor<1>>>,
+}
+
+impl Linear {
+    /// Weights and bias uniform in `±1/sqrt(inputs)`, as PyTorch draws them.
+    pub fn new(inputs: usize, outputs: usize, seed: Seed, device: &Device) -> Self {
+        Self {
+            weight: init::kaiming_uniform([inputs, outputs], inputs, seed.purpose("weight"), device),
+            bias: Some(init::kaiming_uniform([outputs], inputs, seed.purpose("bias"), device)),
+        }
+    }
+
+    /// `[N, inputs]` to `[N, outputs]`.
+    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+        burn::tensor::module::linear(input, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+}

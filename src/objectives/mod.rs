@@ -1,0 +1,43 @@
+//! Objectives: training methods as losses.
+//!
+//! An objective owns its inner attack. It has no optimiser and switches no modes: the attack sees the
+//! victim, the update sees the student, and nothing passes between them but pixels.
+
+use burn::tensor::Tensor;
+
+use crate::Seed;
+use crate::data::Batch;
+use crate::metrics::ConfusionMatrix;
+use crate::models::{Classifier, Victim};
+
+/// One named part of a loss.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term {
+    /// Such as `clean`, `adversarial`, `symmetry`.
+    pub name: &'static str,
+    /// Value before weighting.
+    pub value: f64,
+}
+
+/// The loss of one batch.
+pub struct Loss {
+    /// What is minimised, `[1]`, tracked.
+    pub total: Tensor<1>,
+    /// Its parts, for the log.
+    pub terms: Vec<Term>,
+    /// Predictions of the student on the pictures that it was trained on (adversarial ones where the
+    /// method makes them), for class-wise methods and the progress line.
+    pub predictions: Vec<usize>,
+}
+
+/// A training method.
+pub trait Objective: Send {
+    /// Short name for files and tables, such as `sy-far`.
+    fn name(&self) -> &'static str;
+
+    /// The loss of a batch. `victim` is a frozen snapshot of the student at this step.
+    fn loss(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Loss;
+
+    /// Told the confusion matrix of an epoch's training predictions, for methods that adapt per class.
+    fn end_epoch(&mut self, _confusion: &ConfusionMatrix) {}
+}
