@@ -1,0 +1,59 @@
+//! Counts of who could be turned into whom.
+
+use std::ops::AddAssign;
+
+/// Outcomes of targeted attacks: for each ordered pair of source (true label) and target, how many
+/// attacks were made and how many ended in the target. The diagonal stays empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuccessMatrix {
+    classes: usize,
+    attempts: Vec<u64>,
+    successes: Vec<u64>,
+}
+
+impl SuccessMatrix {
+    /// No attack yet.
+    pub fn new(classes: usize) -> Self {
+        Self { classes, attempts: vec![0; classes * classes], successes: vec![0; classes * classes] }
+    }
+
+    /// Counts one attack on an image of `source`. Both classes are below `K` and differ.
+    pub fn add(&mut self, source: usize, target: usize, succeeded: bool) {
+        let cell = source * self.classes + target;
+        self.attempts[cell] += 1;
+        self.successes[cell] += u64::from(succeeded);
+    }
+
+    /// Number of classes `K`.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Attacks made from `source` to `target`.
+    pub fn attempts(&self, source: usize, target: usize) -> u64 {
+        self.attempts[source * self.classes + target]
+    }
+
+    /// Attacks from `source` that ended in `target`.
+    pub fn successes(&self, source: usize, target: usize) -> u64 {
+        self.successes[source * self.classes + target]
+    }
+
+    /// Share of attacks from `source` that ended in `target`; `None` where none was made.
+    pub fn rate(&self, source: usize, target: usize) -> Option<f64> {
+        let attempts = self.attempts(source, target);
+        (attempts > 0).then(|| self.successes(source, target) as f64 / attempts as f64)
+    }
+}
+
+impl AddAssign<&Self> for SuccessMatrix {
+    /// Both have the same classes.
+    fn add_assign(&mut self, other: &Self) {
+        for (count, more) in self.attempts.iter_mut().zip(&other.attempts) {
+            *count += more;
+        }
+        for (count, more) in self.successes.iter_mut().zip(&other.successes) {
+            *count += more;
+        }
+    }
+}
