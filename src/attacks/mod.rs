@@ -7,7 +7,7 @@
 mod goal;
 mod threat;
 
-pub use goal::Goal;
+pub use goal::{Goal, cross_entropy};
 pub use threat::{Norm, ThreatModel};
 
 use burn::tensor::Tensor;

@@ -3,6 +3,16 @@
 //! An objective owns its inner attack. It has no optimiser and switches no modes: the attack sees the
 //! victim, the update sees the student, and nothing passes between them but pixels.
 
+mod adversarial;
+mod soft_confusion;
+mod standard;
+mod sy_far;
+
+pub use adversarial::Adversarial;
+pub use soft_confusion::{AbsentPairs, Reduction, symmetry_penalty};
+pub use standard::Standard;
+pub use sy_far::{SyFar, SymmetryTerm};
+
 use burn::tensor::Tensor;
 
 use crate::Seed;
@@ -17,6 +27,13 @@ pub struct Term {
     pub name: &'static str,
     /// Value before weighting.
     pub value: f64,
+}
+
+impl Term {
+    fn new(name: &'static str, value: &Tensor<1>) -> Self {
+        let value = value.clone().without_autodiff().into_scalar::<f32>();
+        Self { name, value: f64::from(value) }
+    }
 }
 
 /// The loss of one batch.
@@ -40,4 +57,9 @@ pub trait Objective: Send {
 
     /// Told the confusion matrix of an epoch's training predictions, for methods that adapt per class.
     fn end_epoch(&mut self, _confusion: &ConfusionMatrix) {}
+}
+
+/// The class with the largest logit of each row: `[N, K]` to `N`.
+fn argmax(logits: Tensor<2>) -> Vec<usize> {
+    logits.without_autodiff().argmax(1).into_data().iter::<i64>().map(|class| class as usize).collect()
 }

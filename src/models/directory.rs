@@ -1,0 +1,262 @@
+//! The model directory: `model.safetensors` and `config.json`.
+//!
+//! Loading is strict. A tensor that is missing, unused or misshapen is an error that lists it, because a
+//! loader that shrugs evaluates an untrained network (the published AutoAttack script does).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::store::{ApplyResult, ModuleSnapshot, SafetensorsStore};
+use burn::tensor::{Device, Tensor};
+
+use super::{Architecture, Network, Preprocessing};
+use crate::Seed;
+
+const FORMAT_VERSION: u32 = 1;
+
+/// Why a model could not be saved or loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// A file or directory could not be read or written.
+    #[error("{}: {source}. Check that the path exists, that you may use it and that the disk is not full.", path.display())]
+    Io {
+        /// What was touched.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// `config.json` does not say what it must.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what was expected.
+        reason: String,
+    },
+    /// `model.safetensors` does not fit the architecture.
+    #[error("{}: {reason}", path.display())]
+    Weights {
+        /// The file.
+        path: PathBuf,
+        /// The tensors concerned.
+        reason: String,
+    },
+}
+
+/// What `config.json` holds.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelConfig {
+    /// Version of this file's layout.
+    pub format_version: u32,
+    /// What to build.
+    pub architecture: Architecture,
+    /// Class names in the order of the logits.
+    pub classes: Vec<String>,
+    /// Size and normalisation of the pictures.
+    pub preprocessing: Preprocessing,
+}
+
+impl ModelConfig {
+    /// The configuration of a model of today's format.
+    pub fn new(architecture: Architecture, classes: Vec<String>, preprocessing: Preprocessing) -> Self {
+        Self { format_version: FORMAT_VERSION, architecture, classes, preprocessing }
+    }
+
+    /// A network of this configuration, with weights drawn from a seed.
+    pub fn build(&self, seed: Seed, device: &Device) -> Network {
+        Network::new(self.architecture, self.classes.len(), &self.preprocessing, seed, device)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let side = self.preprocessing.side;
+        if self.format_version != FORMAT_VERSION {
+            return Err(format!(
+                "format_version is {}, this program reads {FORMAT_VERSION}. Use the version of syfar that wrote it.",
+                self.format_version
+            ));
+        }
+        if self.classes.len() < 2 {
+            return Err(format!("{} classes, at least 2 expected", self.classes.len()));
+        }
+        if side == 0 || !side.is_multiple_of(16) || side > 4096 {
+            return Err(format!("preprocessing.side is {side}, expected a multiple of 16 up to 4096"));
+        }
+        if self.preprocessing.std.iter().any(|std| !(std.is_finite() && *std > 0.0)) {
+            return Err("preprocessing.std must be positive".to_owned());
+        }
+        if self.preprocessing.mean.iter().any(|mean| !mean.is_finite()) {
+            return Err("preprocessing.mean must be finite".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A network with the description that its file carries.
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// Architecture, classes, preprocessing.
+    pub config: ModelConfig,
+    /// The weights.
+    pub network: Network,
+}
+
+impl Model {
+    /// Writes a model directory. An existing one is replaced as a whole: nobody ever sees weights of one
+    /// model beside the configuration of another.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] or [`ModelError::Weights`] where the disk refuses.
+    pub fn save(&self, directory: &Path) -> Result<(), ModelError> {
+        let io = |source| ModelError::Io { path: directory.to_owned(), source };
+        let parent = match directory.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(parent).map_err(io)?;
+        let fresh = tempfile::Builder::new().prefix(".model-").tempdir_in(parent).map_err(io)?;
+        let weights = fresh.path().join("model.safetensors");
+        let mut store = SafetensorsStore::from_file(&weights).skip_enum_variants(true);
+        self.network
+            .valid()
+            .save_into(&mut store)
+            .map_err(|error| ModelError::Weights { path: weights, reason: error.to_string() })?;
+        let text = serde_json::to_string_pretty(&self.config).expect("a plain struct always serialises");
+        fs::write(fresh.path().join("config.json"), text + "\n").map_err(io)?;
+        if directory.exists() {
+            let old = tempfile::Builder::new().prefix(".old-model-").tempdir_in(parent).map_err(io)?;
+            fs::rename(directory, old.path().join("model")).map_err(io)?;
+        }
+        fs::rename(fresh.keep(), directory).map_err(io)
+    }
+
+    /// Reads a model directory onto a device; the parameters are trainable if it is an autodiff device.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the file, what was found and what was expected.
+    pub fn load(directory: &Path, device: &Device) -> Result<Self, ModelError> {
+        let config = read_config(&directory.join("config.json"))?;
+        let path = directory.join("model.safetensors");
+        let fail = |reason| ModelError::Weights { path: path.clone(), reason };
+        let mut network = config.build(Seed::new(0), device);
+        let mut store = SafetensorsStore::from_file(&path).skip_enum_variants(true).allow_partial(true);
+        let result = network.load_from(&mut store).map_err(|error| fail(error.to_string()))?;
+        if let Some(reason) = complaint(&result) {
+            return Err(fail(reason));
+        }
+        let broken = non_finite_tensors(&network);
+        if broken > 0 {
+            return Err(fail(format!(
+                "{broken} tensors hold NaN or infinite values: the training diverged or the file is damaged. \
+                 Use an earlier checkpoint."
+            )));
+        }
+        Ok(Self { config, network })
+    }
+}
+
+fn read_config(path: &Path) -> Result<ModelConfig, ModelError> {
+    let text = fs::read_to_string(path).map_err(|source| ModelError::Io { path: path.to_owned(), source })?;
+    let fail = |reason| ModelError::Config { path: path.to_owned(), reason };
+    let config: ModelConfig = serde_json::from_str(&text).map_err(|error| fail(error.to_string()))?;
+    config.check().map_err(fail)?;
+    Ok(config)
+}
+
+/// What keeps loaded weights from being exactly those of the architecture.
+fn complaint(result: &ApplyResult) -> Option<String> {
+    let mut parts = Vec::new();
+    if !result.missing.is_empty() {
+        let names: Vec<&str> = result.missing.iter().map(|(name, _)| name.as_str()).collect();
+        parts.push(format!("missing tensors: {}", names.join(", ")));
+    }
+    if !result.unused.is_empty() {
+        parts.push(format!("tensors that the architecture does not have: {}", result.unused.join(", ")));
+    }
+    parts.extend(result.errors.iter().map(ToString::to_string));
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+fn non_finite_tensors(network: &Network) -> usize {
+    struct Count(usize);
+    impl ModuleVisitor for Count {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let finite = param.val().without_autodiff().is_finite().all().into_scalar::<bool>();
+            self.0 += usize::from(!finite);
+        }
+    }
+    let mut count = Count(0);
+    network.visit(&mut count);
+    count.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::Classifier;
+
+    fn model(classes: usize) -> Model {
+        let names = (0..classes).map(|class| format!("person {class}")).collect();
+        let preprocessing = Preprocessing { side: 16, ..Preprocessing::default() };
+        let config = ModelConfig::new(Architecture::FaceCnn, names, preprocessing);
+        let network = config.build(Seed::new(1), &Device::default());
+        Model { config, network }
+    }
+
+    fn logits(model: &Model) -> Vec<f32> {
+        let images = Tensor::full([1, 3, 16, 16], 0.25, &Device::default());
+        model.network.valid().forward(images).try_into_vec_as::<f32>().expect("f32")
+    }
+
+    #[test]
+    fn a_saved_model_gives_the_same_logits_and_can_be_replaced() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let directory = place.path().join("deep/model");
+        let first = model(3);
+        first.save(&directory).expect("saved");
+        let second = model(4);
+        second.save(&directory).expect("replaced");
+        let loaded = Model::load(&directory, &Device::default()).expect("loaded");
+        assert_eq!(loaded.config, second.config);
+        assert_eq!(logits(&loaded), logits(&second));
+        let left: Vec<_> = fs::read_dir(place.path().join("deep")).expect("listed").collect();
+        assert_eq!(left.len(), 1, "temporary directories were left behind");
+    }
+
+    #[test]
+    fn weights_of_another_shape_are_refused_by_name() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let (three, four) = (place.path().join("three"), place.path().join("four"));
+        model(3).save(&three).expect("saved");
+        model(4).save(&four).expect("saved");
+        fs::copy(four.join("model.safetensors"), three.join("model.safetensors")).expect("copied");
+        let message = Model::load(&three, &Device::default()).expect_err("shapes differ").to_string();
+        assert!(message.contains("head.weight") && message.contains("model.safetensors"), "{message}");
+    }
+
+    #[test]
+    fn damaged_files_are_errors() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let directory = place.path().join("model");
+        assert!(matches!(Model::load(&directory, &Device::default()), Err(ModelError::Io { .. })));
+        let mut broken = model(3);
+        let Network::FaceCnn(network) = broken.network;
+        broken.network = Network::FaceCnn(network.map(&mut Poison));
+        broken.save(&directory).expect("saved");
+        let message = Model::load(&directory, &Device::default()).expect_err("NaN").to_string();
+        assert!(message.contains("NaN"), "{message}");
+        fs::write(directory.join("model.safetensors"), b"\xff\xff\xff\xff\xff\xff\xff\x7f{}")
+            .expect("written");
+        assert!(matches!(Model::load(&directory, &Device::default()), Err(ModelError::Weights { .. })));
+        fs::write(directory.join("config.json"), "{\"classes\": 3}").expect("written");
+        assert!(matches!(Model::load(&directory, &Device::default()), Err(ModelError::Config { .. })));
+    }
+
+    struct Poison;
+    impl burn::module::ModuleMapper for Poison {
+        fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            param.map(|tensor| tensor.mul_scalar(f32::NAN))
+        }
+    }
+}

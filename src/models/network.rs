@@ -1,0 +1,82 @@
+//! The architectures that a model directory can name.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use super::{Classifier, FaceCnn, FaceCnnConfig};
+use crate::Seed;
+
+/// Name of an architecture, as written in `config.json`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Architecture {
+    /// See [`FaceCnn`].
+    #[default]
+    FaceCnn,
+}
+
+/// What a picture goes through before the first convolution.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Preprocessing {
+    /// Side of the square input in pixels.
+    pub side: usize,
+    /// Mean of each channel (red, green, blue), in units of pixels in `[0, 1]`.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel, in the same units.
+    pub std: [f32; 3],
+}
+
+impl Default for Preprocessing {
+    /// 64 x 64, mean 0.5, standard deviation 0.25.
+    fn default() -> Self {
+        Self { side: 64, mean: [0.5; 3], std: [0.25; 3] }
+    }
+}
+
+/// A classifier of any known architecture.
+#[derive(Module, Debug)]
+pub enum Network {
+    /// See [`FaceCnn`].
+    FaceCnn(FaceCnn),
+}
+
+impl Network {
+    /// A network for `classes` classes with weights drawn from a seed. `preprocessing.side` is a positive
+    /// multiple of 16.
+    pub fn new(
+        architecture: Architecture,
+        classes: usize,
+        preprocessing: &Preprocessing,
+        seed: Seed,
+        device: &Device,
+    ) -> Self {
+        let Preprocessing { side, mean, std } = *preprocessing;
+        match architecture {
+            Architecture::FaceCnn => {
+                let config = FaceCnnConfig { classes, mean, std, side };
+                Self::FaceCnn(FaceCnn::new(&config, seed, device))
+            }
+        }
+    }
+}
+
+impl Classifier for Network {
+    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        match self {
+            Self::FaceCnn(network) => network.forward(images),
+        }
+    }
+
+    fn classes(&self) -> usize {
+        match self {
+            Self::FaceCnn(network) => network.classes(),
+        }
+    }
+
+    fn input_shape(&self) -> [usize; 3] {
+        match self {
+            Self::FaceCnn(network) => network.input_shape(),
+        }
+    }
+}
