@@ -1,5 +1,18 @@
 //! A run: a directory with everything that is needed to resume, to report again and to merge.
+//!
+//! Files are replaced whole ([`write_file`]) or only ever grow ([`EventLog`]). A killed process leaves
+//! nothing worse than a last line that is cut short, which the next one cuts off.
 
+mod atomic;
+mod directory;
+mod error;
+mod events;
+mod signal;
 mod stop;
 
+pub use atomic::write_file;
+pub use directory::{Layout, RunDir};
+pub use error::RunError;
+pub use events::{Event, EventLog, read_events};
+pub use signal::install_stop_flag;
 pub use stop::StopFlag;

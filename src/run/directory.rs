@@ -1,0 +1,284 @@
+//! The run directory: where each file is, and the right to write them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File, TryLockError};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use super::{RunError, write_file};
+
+/// Where the files of a run are. Having one gives no right to write: see [`RunDir`].
+#[derive(Clone, Debug)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The files of an existing run, to read them.
+    ///
+    /// # Errors
+    /// [`RunError::NoRun`] when there is no `config.toml`.
+    pub fn open(root: &Path) -> Result<Self, RunError> {
+        let layout = Self { root: root.to_owned() };
+        if layout.config().is_file() { Ok(layout) } else { Err(RunError::NoRun(layout.root)) }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// `config.toml`: the resolved config.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("config.toml")
+    }
+
+    /// `events.jsonl`: what happened when, see [`super::EventLog`].
+    pub fn events(&self) -> PathBuf {
+        self.root.join("events.jsonl")
+    }
+
+    /// `checkpoints/`: states to resume training from.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    /// `model/`: the trained model.
+    pub fn model(&self) -> PathBuf {
+        self.root.join("model")
+    }
+
+    /// `predictions.csv.gz`: one row for each image, attack and target.
+    pub fn predictions(&self) -> PathBuf {
+        self.root.join("predictions.csv.gz")
+    }
+
+    /// `confusion_clean.csv` or `confusion_<attack>.csv`: counts, rows are true labels, columns are
+    /// predictions.
+    pub fn confusion(&self, attack: &str) -> PathBuf {
+        self.root.join(format!("confusion_{attack}.csv"))
+    }
+
+    /// `success_<attack>.csv`: targeted success, rows are sources, columns are targets.
+    pub fn success(&self, attack: &str) -> PathBuf {
+        self.root.join(format!("success_{attack}.csv"))
+    }
+
+    /// `pairs.csv`: one row for each unordered pair of classes.
+    pub fn pairs(&self) -> PathBuf {
+        self.root.join("pairs.csv")
+    }
+
+    /// `classes.csv`: one row for each class.
+    pub fn classes(&self) -> PathBuf {
+        self.root.join("classes.csv")
+    }
+
+    /// `groups.csv`: one row for each group of people.
+    pub fn groups(&self) -> PathBuf {
+        self.root.join("groups.csv")
+    }
+
+    /// `metrics.json`: all figures.
+    pub fn metrics(&self) -> PathBuf {
+        self.root.join("metrics.json")
+    }
+
+    /// `.lock`: held by the process that writes the run. It stays when the process has gone; a lock on
+    /// it does not.
+    fn lock(&self) -> PathBuf {
+        self.root.join(".lock")
+    }
+}
+
+/// A run directory that this process may write: it holds the directory's lock until it is dropped.
+#[derive(Debug)]
+pub struct RunDir {
+    layout: Layout,
+    _lock: File,
+}
+
+impl RunDir {
+    /// Starts a run in a new or empty directory (hidden files don't count) and stores its resolved config.
+    ///
+    /// # Errors
+    /// When the directory holds a run or other files, when another process writes it, or when it cannot
+    /// be written.
+    pub fn create(root: &Path, config: &str) -> Result<Self, RunError> {
+        flatten("the config of the new run", config)?;
+        fs::create_dir_all(root).map_err(RunError::writing(root))?;
+        // Before the lock, so that a foreign directory stays untouched; after it, in case two processes
+        // start at once.
+        vacant(root)?;
+        let run = Self::lock(root)?;
+        vacant(root)?;
+        write_file(&run.layout.config(), config.as_bytes())?;
+        Ok(run)
+    }
+
+    /// Goes on with a run. Its config must be the one that it was started with, key by key: comments and
+    /// the order of keys may differ.
+    ///
+    /// # Errors
+    /// When there is no run, when another process writes it, or when the configs differ; the last error
+    /// lists each differing key with both values.
+    pub fn resume(root: &Path, config: &str) -> Result<Self, RunError> {
+        let layout = Layout::open(root)?;
+        let stored = fs::read_to_string(layout.config()).map_err(RunError::reading(&layout.config()))?;
+        let old = flatten(&layout.config().display().to_string(), &stored)?;
+        let new = flatten("the config given with --resume", config)?;
+        let differences = differences(&old, &new);
+        if !differences.is_empty() {
+            return Err(RunError::ConfigDiffers { path: root.to_owned(), differences });
+        }
+        Self::lock(root)
+    }
+
+    /// Where its files are.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn lock(root: &Path) -> Result<Self, RunError> {
+        let layout = Layout { root: root.to_owned() };
+        let path = layout.lock();
+        let mut options = File::options();
+        let lock =
+            options.create(true).write(true).truncate(false).open(&path).map_err(RunError::writing(&path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(RunError::Locked(layout.root)),
+            // Some network file systems have no locks; a run there is as good as the user's care.
+            Err(TryLockError::Error(cause)) if cause.kind() == ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(cause)) => return Err(RunError::Write { path, cause }),
+        }
+        Ok(Self { layout, _lock: lock })
+    }
+}
+
+/// Whether a new run may go there.
+fn vacant(root: &Path) -> Result<(), RunError> {
+    if Layout::open(root).is_ok() {
+        return Err(RunError::Exists(root.to_owned()));
+    }
+    for entry in fs::read_dir(root).map_err(RunError::reading(root))? {
+        let name = entry.map_err(RunError::reading(root))?.file_name();
+        if !name.to_string_lossy().starts_with('.') {
+            return Err(RunError::NotEmpty(root.to_owned()));
+        }
+    }
+    Ok(())
+}
+
+/// The values of a config by dotted key (`train.lr`, `attack[0].steps`), each as TOML text.
+fn flatten(origin: &str, config: &str) -> Result<BTreeMap<String, String>, RunError> {
+    let table = config
+        .parse::<toml::Table>()
+        .map_err(|error| RunError::Config { origin: origin.to_owned(), cause: error.message().to_owned() })?;
+    let mut values = BTreeMap::new();
+    for (key, value) in table {
+        flatten_into(key, &value, &mut values);
+    }
+    Ok(values)
+}
+
+fn flatten_into(key: String, value: &toml::Value, values: &mut BTreeMap<String, String>) {
+    match value {
+        toml::Value::Table(table) if !table.is_empty() => {
+            for (inner, value) in table {
+                flatten_into(format!("{key}.{inner}"), value, values);
+            }
+        }
+        toml::Value::Array(array) if array.iter().any(toml::Value::is_table) => {
+            for (index, value) in array.iter().enumerate() {
+                flatten_into(format!("{key}[{index}]"), value, values);
+            }
+        }
+        _ => {
+            values.insert(key, value.to_string());
+        }
+    }
+}
+
+/// One line for each key whose values differ.
+fn differences(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<String> {
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    keys.into_iter()
+        .filter(|key| old.get(*key) != new.get(*key))
+        .map(|key| match (old.get(key), new.get(key)) {
+            (Some(old), Some(new)) => format!("{key}: {old} in the run, {new} now"),
+            (Some(old), None) => format!("{key}: {old} in the run, absent now"),
+            (None, new) => format!("{key}: absent in the run, {} now", new.map_or("absent", |text| text)),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CONFIG: &str = "seed = 1\n[train]\nlr = 0.1\nepochs = 3\n[[attack]]\nname = \"pgd\"\n";
+
+    fn message(result: Result<RunDir, RunError>) -> String {
+        result.expect_err("an error was expected").to_string()
+    }
+
+    #[test]
+    fn a_run_is_created_once_and_resumed() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let root = directory.path().join("runs/a");
+        let run = RunDir::create(&root, CONFIG).expect("new run");
+        assert_eq!(fs::read_to_string(run.layout().config()).expect("readable"), CONFIG);
+        drop(run);
+        assert!(message(RunDir::create(&root, CONFIG)).contains("holds a run already; resume it"));
+        let shuffled = "# a comment\nattack = [{ name = 'pgd' }]\nseed = 1\ntrain = { epochs = 3, lr = 0.1 }";
+        RunDir::resume(&root, shuffled).expect("the same values");
+        assert_eq!(Layout::open(&root).expect("a run").root(), root);
+    }
+
+    #[test]
+    fn resuming_with_another_config_lists_what_differs() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        drop(RunDir::create(directory.path(), CONFIG).expect("new run"));
+        let other = "[train]\nlr = 0.01\nepochs = 3\nclip = true\n[[attack]]\nname = \"roa\"\n";
+        let error = message(RunDir::resume(directory.path(), other));
+        let lines: Vec<&str> = error.lines().map(str::trim).collect();
+        assert_eq!(
+            &lines[1..5],
+            [
+                "attack[0].name: \"pgd\" in the run, \"roa\" now",
+                "seed: 1 in the run, absent now",
+                "train.clip: absent in the run, true now",
+                "train.lr: 0.1 in the run, 0.01 now",
+            ]
+        );
+        assert!(error.contains("resume it with the config that it was started with"), "{error}");
+    }
+
+    #[test]
+    fn two_writers_are_kept_apart() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let first = RunDir::create(directory.path(), CONFIG).expect("new run");
+        assert!(message(RunDir::resume(directory.path(), CONFIG)).contains("another process is writing"));
+        drop(first);
+        RunDir::resume(directory.path(), CONFIG).expect("the lock is free again");
+    }
+
+    #[test]
+    fn a_run_is_neither_mixed_with_other_files_nor_resumed_from_nothing() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        assert!(message(RunDir::resume(directory.path(), CONFIG)).contains("holds no run"));
+        fs::write(directory.path().join("thesis.tex"), "").expect("written");
+        assert!(message(RunDir::create(directory.path(), CONFIG)).contains("is not empty"));
+        assert!(!directory.path().join(".lock").exists(), "a directory of other files was touched");
+        let file = directory.path().join("thesis.tex");
+        assert!(message(RunDir::create(&file, CONFIG)).contains("thesis.tex"));
+    }
+
+    #[test]
+    fn a_config_that_is_not_toml_is_an_error_and_leaves_no_run() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        assert!(message(RunDir::create(directory.path(), "lr 1")).contains("is not TOML"));
+        RunDir::create(directory.path(), CONFIG).expect("still no run there");
+    }
+}

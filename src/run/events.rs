@@ -1,0 +1,172 @@
+//! The event log: what happened when, one JSON object a line, only ever appended to.
+//!
+//! A line is `{"time":1767225600.25,"kind":"epoch","data":{...}}`; `time` is in seconds since the
+//! beginning of 1970 (UTC). Training and audits write the same log, so that whoever watches a run needs
+//! to know one format.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::RunError;
+
+/// One line of the log.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event<T = serde_json::Value> {
+    /// Seconds since the beginning of 1970 (UTC).
+    pub time: f64,
+    /// What happened, such as `epoch` or `audit_batch`.
+    pub kind: String,
+    /// What there is to say about it.
+    pub data: T,
+}
+
+/// The writer. A line reaches the operating system before `append` returns, so that a killed process
+/// loses none; only a power failure can.
+#[derive(Debug)]
+pub struct EventLog {
+    path: PathBuf,
+    file: File,
+    /// Bytes of whole lines.
+    length: u64,
+}
+
+impl EventLog {
+    /// Opens or makes a log. A last line that a killed writer left incomplete is cut off.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn open(path: &Path) -> Result<Self, RunError> {
+        let mut options = File::options();
+        let mut file = options
+            .create(true)
+            .read(true)
+            .write(true)
+            .truncate(false)
+            .open(path)
+            .map_err(RunError::writing(path))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).map_err(RunError::reading(path))?;
+        let mut log = Self { path: path.to_owned(), file, length: whole_lines(&bytes).len() as u64 };
+        log.cut().map_err(RunError::writing(path))?;
+        Ok(log)
+    }
+
+    /// Appends one event with the present time.
+    ///
+    /// # Errors
+    /// When `data` has no form in JSON (a map with keys that are not text), or the file cannot be
+    /// written. The log holds whole lines in either case.
+    pub fn append(&mut self, kind: &str, data: &impl Serialize) -> Result<(), RunError> {
+        // A clock before 1970 is no reason to lose an event.
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+        let event = Event { time, kind: kind.to_owned(), data };
+        let mut line = serde_json::to_vec(&event)
+            .map_err(|error| RunError::Event { kind: kind.to_owned(), cause: error.to_string() })?;
+        line.push(b'\n');
+        if let Err(cause) = self.file.write_all(&line) {
+            // The error of the write is the one to report; `open` cuts again if this fails too.
+            let _ = self.cut();
+            return Err(RunError::Write { path: self.path.clone(), cause });
+        }
+        self.length += line.len() as u64;
+        Ok(())
+    }
+
+    fn cut(&mut self) -> std::io::Result<()> {
+        self.file.set_len(self.length)?;
+        self.file.seek(SeekFrom::Start(self.length)).map(|_| ())
+    }
+}
+
+/// All events of a log. A last line that is still being written is left out.
+///
+/// # Errors
+/// When the file cannot be read, or a whole line is not an event.
+pub fn read_events(path: &Path) -> Result<Vec<Event>, RunError> {
+    let bytes = std::fs::read(path).map_err(RunError::reading(path))?;
+    whole_lines(&bytes)
+        .split_inclusive(|byte| *byte == b'\n')
+        .enumerate()
+        .map(|(index, line)| {
+            serde_json::from_slice(line).map_err(|error| RunError::Line {
+                path: path.to_owned(),
+                line: index + 1,
+                cause: error.to_string(),
+            })
+        })
+        .collect()
+}
+
+/// Everything up to the last newline.
+fn whole_lines(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position + 1);
+    &bytes[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn kinds(path: &Path) -> Vec<String> {
+        read_events(path).expect("readable").into_iter().map(|event| event.kind).collect()
+    }
+
+    #[test]
+    fn events_come_back_with_their_data_and_in_order() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("events.jsonl");
+        let mut log = EventLog::open(&path).expect("new log");
+        log.append("start", &json!({"note": "a\nb"})).expect("appended");
+        drop(log);
+        let mut log = EventLog::open(&path).expect("old log");
+        log.append("epoch", &json!({"loss": 0.5})).expect("appended");
+        let events = read_events(&path).expect("readable");
+        assert_eq!(events[0].data, json!({"note": "a\nb"}));
+        assert_eq!((events[1].kind.as_str(), &events[1].data["loss"]), ("epoch", &json!(0.5)));
+        assert!(events[0].time > 1.7e9 && events[1].time >= events[0].time);
+    }
+
+    #[test]
+    fn a_log_cut_at_any_byte_keeps_its_whole_lines_and_goes_on() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("events.jsonl");
+        let mut log = EventLog::open(&path).expect("new log");
+        for kind in ["a", "b", "c"] {
+            log.append(kind, &"é").expect("appended");
+        }
+        let whole = std::fs::read(&path).expect("readable");
+        for length in 0..=whole.len() {
+            std::fs::write(&path, &whole[..length]).expect("written");
+            let left = whole[..length].iter().filter(|byte| **byte == b'\n').count();
+            assert_eq!(kinds(&path), ["a", "b", "c"][..left], "while it is cut at {length}");
+            EventLog::open(&path).expect("repaired").append("d", &()).expect("appended");
+            let expected: Vec<&str> = ["a", "b", "c"][..left].iter().copied().chain(["d"]).collect();
+            assert_eq!(kinds(&path), expected, "after the cut at {length}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_line_is_named() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("events.jsonl");
+        std::fs::write(&path, "{\"time\":0.0,\"kind\":\"a\",\"data\":1}\nnonsense\n").expect("written");
+        let error = read_events(&path).expect_err("damaged").to_string();
+        assert!(error.contains("events.jsonl, line 2: "), "{error}");
+    }
+
+    #[test]
+    fn data_without_a_form_in_json_is_an_error_and_writes_nothing() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("events.jsonl");
+        let mut log = EventLog::open(&path).expect("new log");
+        let data = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert!(log.append("pairs", &data).expect_err("no JSON").to_string().contains("\"pairs\""));
+        log.append("after", &()).expect("appended");
+        assert_eq!(kinds(&path), ["after"]);
+    }
+}
