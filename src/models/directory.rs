@@ -12,6 +12,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::{Architecture, Network, Preprocessing};
 use crate::Seed;
+use crate::files::replace_directory;
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -107,28 +108,16 @@ impl Model {
     /// model beside the configuration of another.
     ///
     /// # Errors
-    /// [`ModelError::Io`] or [`ModelError::Weights`] where the disk refuses.
+    /// [`ModelError::Io`] where the disk refuses; the old model is then as it was.
     pub fn save(&self, directory: &Path) -> Result<(), ModelError> {
-        let io = |source| ModelError::Io { path: directory.to_owned(), source };
-        let parent = match directory.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(parent).map_err(io)?;
-        let fresh = tempfile::Builder::new().prefix(".model-").tempdir_in(parent).map_err(io)?;
-        let weights = fresh.path().join("model.safetensors");
-        let mut store = SafetensorsStore::from_file(&weights).skip_enum_variants(true);
-        self.network
-            .valid()
-            .save_into(&mut store)
-            .map_err(|error| ModelError::Weights { path: weights, reason: error.to_string() })?;
-        let text = serde_json::to_string_pretty(&self.config).expect("a plain struct always serialises");
-        fs::write(fresh.path().join("config.json"), text + "\n").map_err(io)?;
-        if directory.exists() {
-            let old = tempfile::Builder::new().prefix(".old-model-").tempdir_in(parent).map_err(io)?;
-            fs::rename(directory, old.path().join("model")).map_err(io)?;
-        }
-        fs::rename(fresh.keep(), directory).map_err(io)
+        let written = replace_directory(directory, |fresh| {
+            let weights = fresh.join("model.safetensors");
+            let mut store = SafetensorsStore::from_file(&weights).skip_enum_variants(true);
+            self.network.valid().save_into(&mut store).map_err(std::io::Error::other)?;
+            let text = serde_json::to_string_pretty(&self.config)?;
+            fs::write(fresh.join("config.json"), text + "\n")
+        });
+        written.map_err(|source| ModelError::Io { path: directory.to_owned(), source })
     }
 
     /// Reads a model directory onto a device; the parameters are trainable if it is an autodiff device.

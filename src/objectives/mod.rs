@@ -4,11 +4,13 @@
 //! victim, the update sees the student, and nothing passes between them but pixels.
 
 mod adversarial;
+mod config;
 mod soft_confusion;
 mod standard;
 mod sy_far;
 
 pub use adversarial::Adversarial;
+pub use config::{AdversarialConfig, ObjectiveConfig, ObjectiveConfigError, StandardConfig, SyFarConfig};
 pub use soft_confusion::{AbsentPairs, Reduction, symmetry_penalty};
 pub use standard::Standard;
 pub use sy_far::{SyFar, SymmetryTerm};

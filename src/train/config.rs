@@ -1,0 +1,81 @@
+//! What to train with, apart from the data, the model and the objective.
+
+use super::{OptimizerConfig, Schedule};
+use crate::data::{AugmentConfig, BatchOrder};
+
+/// Constants of the training loop.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainConfig {
+    /// Passes over the training images, at least 1.
+    pub epochs: usize,
+    /// Images a step, at least 2 (BatchNorm needs company).
+    pub batch_size: usize,
+    /// How images are put into batches.
+    pub order: BatchOrder,
+    /// Which optimiser.
+    pub optimizer: OptimizerConfig,
+    /// How its learning rate changes.
+    pub schedule: Schedule,
+    /// Epochs over which the learning rate rises from zero.
+    pub warmup_epochs: usize,
+    /// Largest joint L2 norm of the gradients; none where absent.
+    pub clip_norm: Option<f64>,
+    /// Flips and shifts, before the attack.
+    pub augment: AugmentConfig,
+    /// Validate, under attack, after every so many epochs and after the last one. At least 1.
+    pub validate_every: usize,
+}
+
+impl Default for TrainConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 30,
+            batch_size: 60,
+            order: BatchOrder::Shuffled,
+            optimizer: OptimizerConfig::default(),
+            schedule: Schedule::default(),
+            warmup_epochs: 0,
+            clip_norm: Some(5.0),
+            augment: AugmentConfig::default(),
+            validate_every: 1,
+        }
+    }
+}
+
+impl TrainConfig {
+    /// What is wrong with the values, by key: what was found, what was expected.
+    ///
+    /// # Errors
+    /// A sentence that names the key.
+    pub fn check(&self) -> Result<(), String> {
+        let at_least = |key: &str, value: usize, least: usize| {
+            if value < least { Err(format!("train.{key} is {value}, expected at least {least}")) } else { Ok(()) }
+        };
+        at_least("epochs", self.epochs, 1)?;
+        at_least("batch_size", self.batch_size, 2)?;
+        at_least("validate_every", self.validate_every, 1)?;
+        let positive = |key: &str, value: f64| {
+            if value.is_finite() && value > 0.0 {
+                Ok(())
+            } else {
+                Err(format!("train.{key} is {value}, expected a positive number"))
+            }
+        };
+        positive("optimizer.learning_rate", self.optimizer.learning_rate())?;
+        if let Some(limit) = self.clip_norm {
+            positive("clip_norm", limit)?;
+        }
+        match self.optimizer {
+            OptimizerConfig::Sgd { momentum, .. } if !(0.0..1.0).contains(&momentum) => {
+                Err(format!("train.optimizer.momentum is {momentum}, expected a number from 0 to below 1"))
+            }
+            OptimizerConfig::Sgd { weight_decay, .. } | OptimizerConfig::AdamW { weight_decay, .. }
+                if !(weight_decay.is_finite() && weight_decay >= 0.0) =>
+            {
+                Err(format!("train.optimizer.weight_decay is {weight_decay}, expected 0 or more"))
+            }
+            _ => Ok(()),
+        }
+    }
+}

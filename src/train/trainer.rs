@@ -1,0 +1,325 @@
+//! The loop: batch, attack, loss, update; after each epoch a validation under attack.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use burn::optim::{GradientsParams, ModuleOptimizer};
+use burn::tensor::Device;
+
+use super::checkpoint::{self, EpochSums, State};
+use super::optimizer::clip_by_global_norm;
+use super::validate::validate;
+use super::{TrainConfig, Validation};
+use crate::Seed;
+use crate::attacks::Attack;
+use crate::data::{DataError, Dataset, augment, epoch_batches};
+use crate::metrics::ConfusionMatrix;
+use crate::models::{Cost, Model, ModelError, Victim};
+use crate::objectives::{Loss, Objective, Term};
+use crate::run::StopFlag;
+
+/// A killed training loses at most this much work.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+
+/// Why training ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// A picture could not be read.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// The model could not be written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A checkpoint could not be written or read.
+    #[error("checkpoint {}: {reason}", path.display())]
+    Checkpoint {
+        /// The file or directory.
+        path: PathBuf,
+        /// What happened and what to do.
+        reason: String,
+    },
+    /// The loss or its gradient is not a number any more.
+    #[error(
+        "training diverged in epoch {epoch}, step {step}: {what} is not finite. The last good checkpoint is kept. \
+         Lower the learning rate or the weight of that term, or set train.clip_norm."
+    )]
+    Diverged {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Step of the epoch, from 1.
+        step: usize,
+        /// The term, or the gradient.
+        what: String,
+    },
+    /// The log could not be written.
+    #[error(transparent)]
+    Log(#[from] crate::run::RunError),
+}
+
+/// What to train, on what, and where to put it.
+pub struct Job<'a> {
+    /// The model to start from, with its parameters on an autodiff device.
+    pub model: Model,
+    /// Its pictures.
+    pub data: &'a Dataset,
+    /// The training method.
+    pub objective: &'a mut dyn Objective,
+    /// The attack of the validation.
+    pub validation_attack: &'a dyn Attack,
+    /// Constants of the loop.
+    pub config: &'a TrainConfig,
+    /// Key of all random draws.
+    pub seed: Seed,
+    /// Where the best model goes.
+    pub model_directory: &'a Path,
+    /// Where the state to resume from goes.
+    pub checkpoint_directory: &'a Path,
+}
+
+/// One step, for a progress line.
+#[derive(Clone, Debug)]
+pub struct StepReport<'a> {
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Epochs in all.
+    pub epochs: usize,
+    /// Step of the epoch, from 1.
+    pub step: usize,
+    /// Steps of an epoch.
+    pub steps: usize,
+    /// Images of this step.
+    pub images: usize,
+    /// Terms of the loss.
+    pub terms: &'a [Term],
+    /// Seconds that the step took.
+    pub seconds: f64,
+}
+
+/// One epoch, for the log.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct EpochReport {
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Learning rate of its last step.
+    pub learning_rate: f64,
+    /// Mean of each term of the loss over the images.
+    pub terms: Vec<(String, f64)>,
+    /// Share of the training pictures, as the objective made them, that were recognised.
+    pub train_accuracy: f64,
+    /// Validation, in the epochs that have one.
+    pub validation: Option<Validation>,
+    /// Whether this epoch's model is the best so far.
+    pub best: bool,
+    /// Passes that the attacks of the epoch took.
+    pub attack_cost: Cost,
+    /// Seconds of the training steps.
+    pub seconds: f64,
+    /// Training images a second.
+    pub images_per_second: f64,
+}
+
+/// Who is told of progress.
+pub trait Observer {
+    /// After each step.
+    fn step(&mut self, report: &StepReport);
+    /// After each epoch.
+    ///
+    /// # Errors
+    /// Where the log cannot be written; training ends.
+    fn epoch(&mut self, report: &EpochReport) -> Result<(), crate::run::RunError>;
+}
+
+/// How training ended.
+#[derive(Clone, Debug)]
+pub enum TrainOutcome {
+    /// All epochs are done.
+    Finished {
+        /// Epoch of the model that was kept, from 1.
+        best_epoch: usize,
+        /// Its validation.
+        validation: Validation,
+        /// Seconds of training, over all sittings.
+        seconds: f64,
+    },
+    /// A stop was asked for; the state is saved.
+    Stopped {
+        /// Epoch in progress, from 1.
+        epoch: usize,
+    },
+}
+
+/// Trains, from the checkpoint if there is one.
+///
+/// # Errors
+/// [`TrainError`]; the last checkpoint and the best model stay.
+pub fn train(job: Job, stop: &StopFlag, observer: &mut dyn Observer) -> Result<TrainOutcome, TrainError> {
+    Loop::start(job)?.run(stop, observer)
+}
+
+struct Loop<'a> {
+    job: Job<'a>,
+    optimizer: ModuleOptimizer,
+    state: State,
+    device: Device,
+    saved: Instant,
+}
+
+impl<'a> Loop<'a> {
+    fn start(mut job: Job<'a>) -> Result<Self, TrainError> {
+        let mut optimizer = job.config.optimizer.build();
+        let mut state = State::default();
+        if job.checkpoint_directory.exists() {
+            (job.model.network, optimizer, state) =
+                checkpoint::load(job.checkpoint_directory, job.model.network, optimizer)?;
+        }
+        Ok(Self { job, optimizer, state, device: Device::default(), saved: Instant::now() })
+    }
+
+    fn run(mut self, stop: &StopFlag, observer: &mut dyn Observer) -> Result<TrainOutcome, TrainError> {
+        let config = self.job.config;
+        while self.state.epoch < config.epochs {
+            let seed = self.job.seed.at(self.state.epoch as u64);
+            let labels = self.job.data.train.labels();
+            let batches = epoch_batches(labels, config.batch_size, config.order, seed.purpose("order"));
+            while self.state.step < batches.len() {
+                if stop.requested() {
+                    self.save()?;
+                    return Ok(TrainOutcome::Stopped { epoch: self.state.epoch + 1 });
+                }
+                self.step(&batches, seed, observer)?;
+                if self.saved.elapsed() > CHECKPOINT_EVERY {
+                    self.save()?;
+                }
+            }
+            let report = self.end_epoch(batches.len())?;
+            self.save()?;
+            observer.epoch(&report)?;
+        }
+        let (epoch, validation) = self.state.best.expect("the last epoch always has a validation");
+        Ok(TrainOutcome::Finished { best_epoch: epoch + 1, validation, seconds: self.state.seconds })
+    }
+
+    fn save(&mut self) -> Result<(), TrainError> {
+        self.saved = Instant::now();
+        checkpoint::save(
+            self.job.checkpoint_directory,
+            &self.job.model.network,
+            &self.optimizer,
+            &self.state,
+        )
+    }
+
+    fn step(
+        &mut self,
+        batches: &[Vec<usize>],
+        seed: Seed,
+        observer: &mut dyn Observer,
+    ) -> Result<(), TrainError> {
+        let start = Instant::now();
+        let batch = self.job.data.train.batch(&batches[self.state.step], &self.device)?;
+        let batch = augment(&batch, &self.job.config.augment, seed.purpose("augment"));
+        let network = &self.job.model.network;
+        let victim = Victim::new(network);
+        let loss = self.job.objective.loss(network, &victim, &batch, seed.purpose("attack"));
+        let rate = self.learning_rate(self.state.step, batches.len());
+        self.update(&loss, rate)?;
+        let seconds = start.elapsed().as_secs_f64();
+        self.state.step += 1;
+        self.state.seconds += seconds;
+        self.state.sums.add(&batch.labels, &loss, victim.cost(), seconds);
+        observer.step(&StepReport {
+            epoch: self.state.epoch + 1,
+            epochs: self.job.config.epochs,
+            step: self.state.step,
+            steps: batches.len(),
+            images: batch.len(),
+            terms: &loss.terms,
+            seconds,
+        });
+        Ok(())
+    }
+
+    fn learning_rate(&self, step: usize, steps: usize) -> f64 {
+        let config = self.job.config;
+        let epoch = self.state.epoch as f64 + step as f64 / steps as f64;
+        config.optimizer.learning_rate() * config.schedule.factor(epoch, config.epochs, config.warmup_epochs)
+    }
+
+    fn update(&mut self, loss: &Loss, rate: f64) -> Result<(), TrainError> {
+        let diverged = |what: String| TrainError::Diverged {
+            epoch: self.state.epoch + 1,
+            step: self.state.step + 1,
+            what,
+        };
+        if let Some(term) = loss.terms.iter().find(|term| !term.value.is_finite()) {
+            return Err(diverged(format!("the term `{}` of the loss", term.name)));
+        }
+        let network = &self.job.model.network;
+        let mut gradients = GradientsParams::from_grads(loss.total.backward(), network);
+        let norm = clip_by_global_norm(&mut gradients, network, self.job.config.clip_norm);
+        if !norm.is_finite() {
+            return Err(diverged("the gradient of the loss".to_owned()));
+        }
+        self.job.model.network = self.optimizer.step(rate, network.clone(), gradients);
+        Ok(())
+    }
+
+    fn end_epoch(&mut self, steps: usize) -> Result<EpochReport, TrainError> {
+        let config = self.job.config;
+        let epoch = self.state.epoch;
+        let learning_rate = self.learning_rate(steps - 1, steps);
+        let sums = std::mem::take(&mut self.state.sums);
+        let mut confusion = ConfusionMatrix::new(self.job.model.config.classes.len());
+        for &(label, prediction) in &sums.predictions {
+            confusion.add(label, prediction);
+        }
+        self.job.objective.end_epoch(&confusion);
+        let due = (epoch + 1).is_multiple_of(config.validate_every) || epoch + 1 == config.epochs;
+        let (validation, best) = if due { self.validate(epoch)? } else { (None, false) };
+        self.state.epoch += 1;
+        self.state.step = 0;
+        let right = sums.predictions.iter().filter(|(label, prediction)| label == prediction).count();
+        Ok(EpochReport {
+            epoch: epoch + 1,
+            learning_rate,
+            terms: sums.terms.into_iter().map(|(name, sum)| (name, sum / sums.images as f64)).collect(),
+            train_accuracy: right as f64 / sums.images as f64,
+            validation,
+            best,
+            attack_cost: sums.cost,
+            seconds: sums.seconds,
+            images_per_second: sums.images as f64 / sums.seconds,
+        })
+    }
+
+    /// Validates, and keeps the model if it is the best so far.
+    fn validate(&mut self, epoch: usize) -> Result<(Option<Validation>, bool), TrainError> {
+        let Job { model, data, validation_attack, config, seed, model_directory, .. } = &self.job;
+        let victim = Victim::new(&model.network);
+        // The same random starts after every epoch, so that epochs are compared under the same attack.
+        let seed = seed.purpose("validation");
+        let validation =
+            validate(&victim, &data.val, *validation_attack, config.batch_size, &self.device, seed)?;
+        let best = self.state.best.is_none_or(|(_, best)| validation.beats(&best));
+        if best {
+            model.save(model_directory)?;
+            self.state.best = Some((epoch, validation));
+        }
+        Ok((Some(validation), best))
+    }
+}
+
+impl EpochSums {
+    fn add(&mut self, labels: &[usize], loss: &Loss, cost: Cost, seconds: f64) {
+        if self.terms.is_empty() {
+            self.terms = loss.terms.iter().map(|term| (term.name.to_owned(), 0.0)).collect();
+        }
+        for (sum, term) in self.terms.iter_mut().zip(&loss.terms) {
+            sum.1 += term.value * labels.len() as f64;
+        }
+        self.images += labels.len();
+        self.predictions.extend(labels.iter().copied().zip(loss.predictions.iter().copied()));
+        self.cost = self.cost + cost;
+        self.seconds += seconds;
+    }
+}
