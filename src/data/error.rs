@@ -1,0 +1,124 @@
+//! What can be wrong with a data set.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why pictures could not be read, fetched or written. Every message names the file or folder, says what
+/// was found and expected, and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum DataError {
+    /// The root of the data set is not there.
+    #[error(
+        "no data set at {}: expected a folder with train/, val/ and test/, each with one folder of pictures per class",
+        path.display()
+    )]
+    MissingRoot {
+        /// The root.
+        path: PathBuf,
+    },
+    /// One of `train`, `val`, `test` is not there.
+    #[error(
+        "{} has no folder {split}/: a data set has train/, val/ and test/; put pictures that are in no other split into {split}/",
+        root.display()
+    )]
+    MissingSplit {
+        /// The root.
+        root: PathBuf,
+        /// The split.
+        split: &'static str,
+    },
+    /// A class of one split lacks in another.
+    #[error(
+        "{}: class `{class}` has no folder in {split}/; every class needs pictures in train/, val/ and test/",
+        root.display()
+    )]
+    MissingClass {
+        /// The root.
+        root: PathBuf,
+        /// The class.
+        class: String,
+        /// The split without it.
+        split: &'static str,
+    },
+    /// A class folder without a picture.
+    #[error("{} holds no picture: add pictures, or remove the class from all splits", path.display())]
+    EmptyClass {
+        /// The class folder.
+        path: PathBuf,
+    },
+    /// Fewer than two classes.
+    #[error("{} has {found} class folders, expected at least 2: one folder per class", path.display())]
+    TooFewClasses {
+        /// The split's folder.
+        path: PathBuf,
+        /// How many there are.
+        found: usize,
+    },
+    /// Two class names that some file systems cannot tell apart.
+    #[error("classes `{first}` and `{second}` of {} differ only in case: rename or merge one", root.display())]
+    ClashingClasses {
+        /// The root.
+        root: PathBuf,
+        /// One class.
+        first: String,
+        /// The other.
+        second: String,
+    },
+    /// A name that is not UTF-8.
+    #[error("{}: the name is not valid UTF-8; rename the file or folder", path.display())]
+    NotUtf8 {
+        /// The file or folder, shown with replacement characters.
+        path: PathBuf,
+    },
+    /// Something in the data set that does not belong there.
+    #[error("{} is {found}, expected {expected}; move it out of the data set", path.display())]
+    Unexpected {
+        /// What it is about.
+        path: PathBuf,
+        /// What was found.
+        found: &'static str,
+        /// What should be there.
+        expected: &'static str,
+    },
+    /// A picture that cannot be decoded.
+    #[error("{}: not a readable picture ({reason}); replace or remove it", path.display())]
+    Picture {
+        /// The picture.
+        path: PathBuf,
+        /// What the decoder said.
+        reason: String,
+    },
+    /// The requested side cannot be used.
+    #[error("pictures cannot be resized to a side of {side} pixels: expected 1 to {largest}")]
+    Side {
+        /// What was asked for.
+        side: usize,
+        /// What is allowed.
+        largest: usize,
+    },
+    /// A mistake in `groups.csv`.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Groups {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// The operating system could not read something.
+    #[error("cannot read {}: {source}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl DataError {
+    /// For `map_err` on reading `path`.
+    pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Read { path: path.to_path_buf(), source }
+    }
+}

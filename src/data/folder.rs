@@ -1,0 +1,190 @@
+//! A data set: a folder with `train/`, `val/` and `test/`, each with one folder of pictures per class.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::picture::has_picture_ending;
+use super::split::{Listing, Split};
+use super::{DataError, Groups};
+
+/// Names of the splits, in the order of [`Dataset`]'s fields.
+const SPLITS: [&str; 3] = ["train", "val", "test"];
+
+/// Largest side that pictures are resized to, in pixels.
+const LARGEST_SIDE: usize = 4096;
+
+/// Decoded pixels are kept in memory when those of the split are at most this many bytes.
+const CACHE_BUDGET: usize = 1 << 30;
+
+/// A data set on disk.
+#[derive(Debug)]
+pub struct Dataset {
+    /// Names of the classes in byte order; the position is the label.
+    pub classes: Vec<String>,
+    /// Pictures to train on.
+    pub train: Split,
+    /// Pictures to choose checkpoints, thresholds and hyper-parameters on.
+    pub val: Split,
+    /// Pictures that only the audit touches.
+    pub test: Split,
+    /// What `groups.csv` in the root says about the classes, when there is one.
+    pub groups: Option<Groups>,
+    /// SHA-256, in hexadecimal, over the relative path, length and content of every picture in the order
+    /// train, val, test and then of the path. `groups.csv` is not part of it.
+    pub hash: String,
+}
+
+impl Dataset {
+    /// Reads a data set, its pictures cropped to a square and resized to `side x side` pixels.
+    ///
+    /// Every file is read once for the hash. Where the decoded pixels of a split fit into 1 GiB they are
+    /// kept, and a corrupt picture is found here; otherwise only the header of each picture is checked
+    /// here and [`Split::batch`] decodes. The pixels are the same either way.
+    ///
+    /// Files and folders whose names start with a dot are passed over, and so is everything in the root
+    /// but the three splits and `groups.csv`. Anything else that is not a PNG, JPEG, PGM, PPM or BMP
+    /// picture is an error.
+    ///
+    /// # Errors
+    /// [`DataError`] for whatever is missing, empty, clashing, unreadable or no picture.
+    pub fn open(root: &Path, side: usize) -> Result<Self, DataError> {
+        Self::open_within(root, side, CACHE_BUDGET)
+    }
+
+    /// [`Self::open`] with a budget in bytes for the decoded pixels of a split.
+    pub(super) fn open_within(root: &Path, side: usize, budget: usize) -> Result<Self, DataError> {
+        if side == 0 || side > LARGEST_SIDE {
+            return Err(DataError::Side { side, largest: LARGEST_SIDE });
+        }
+        let (classes, listings) = list(root)?;
+        let groups = Groups::read_if_there(&root.join("groups.csv"), &classes)?;
+        let mut hash = Sha256::new();
+        let [train, val, test] = listings.map(|listing| Split::read(root, listing, side, budget, &mut hash));
+        let (train, val, test) = (train?, val?, test?);
+        let hash = hexadecimal(&hash.finalize());
+        Ok(Self { classes, train, val, test, groups, hash })
+    }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut digits, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(digits, "{byte:02x}");
+        digits
+    })
+}
+
+/// The classes and, for each split, its pictures in the order of the path.
+pub(super) fn list(root: &Path) -> Result<(Vec<String>, [Listing; 3]), DataError> {
+    if !root.is_dir() {
+        return Err(DataError::MissingRoot { path: root.to_path_buf() });
+    }
+    let mut folders = Vec::new();
+    for split in SPLITS {
+        folders.push(class_folders(root, split)?);
+    }
+    let classes = classes(root, &folders)?;
+    let mut listings = [const { Listing::new() }; 3];
+    for (listing, split) in listings.iter_mut().zip(SPLITS) {
+        for (label, class) in classes.iter().enumerate() {
+            for file in picture_names(&root.join(split).join(class))? {
+                listing.push(format!("{split}/{class}/{file}"), label);
+            }
+        }
+    }
+    Ok((classes, listings))
+}
+
+/// Names of the class folders of one split.
+fn class_folders(root: &Path, split: &'static str) -> Result<BTreeSet<String>, DataError> {
+    let path = root.join(split);
+    if !path.is_dir() {
+        return Err(DataError::MissingSplit { root: root.to_path_buf(), split });
+    }
+    let entries = visible_entries(&path)?;
+    if let Some(file) = entries.values().find(|entry| !entry.is_dir()) {
+        return Err(DataError::Unexpected {
+            path: file.clone(),
+            found: "a file",
+            expected: "only one folder per class here",
+        });
+    }
+    Ok(entries.into_keys().collect())
+}
+
+/// The classes of all splits, after checking that each split has each of them.
+fn classes(root: &Path, folders: &[BTreeSet<String>]) -> Result<Vec<String>, DataError> {
+    let all: BTreeSet<&String> = folders.iter().flatten().collect();
+    let mut folded = BTreeMap::new();
+    for class in &all {
+        if let Some(first) = folded.insert(class.to_lowercase(), class) {
+            let (first, second) = ((**first).clone(), (**class).clone());
+            return Err(DataError::ClashingClasses { root: root.to_path_buf(), first, second });
+        }
+    }
+    if all.len() < 2 {
+        return Err(DataError::TooFewClasses { path: root.join(SPLITS[0]), found: all.len() });
+    }
+    for (split, present) in SPLITS.into_iter().zip(folders) {
+        if let Some(class) = all.iter().find(|class| !present.contains(**class)) {
+            let class = (**class).clone();
+            return Err(DataError::MissingClass { root: root.to_path_buf(), class, split });
+        }
+    }
+    Ok(all.into_iter().cloned().collect())
+}
+
+/// Names of the pictures of one class in one split, at least one.
+fn picture_names(folder: &Path) -> Result<Vec<String>, DataError> {
+    let entries = visible_entries(folder)?;
+    if entries.is_empty() {
+        return Err(DataError::EmptyClass { path: folder.to_path_buf() });
+    }
+    let unexpected = |path: &Path, found| {
+        let expected = "a PNG, JPEG, PGM, PPM or BMP picture";
+        Err(DataError::Unexpected { path: path.to_path_buf(), found, expected })
+    };
+    for (name, path) in &entries {
+        if path.is_dir() {
+            return unexpected(path, "a folder");
+        }
+        if !has_picture_ending(name) {
+            return unexpected(path, "a file of another kind");
+        }
+    }
+    Ok(entries.into_keys().collect())
+}
+
+/// What is in a folder, by name, without what starts with a dot.
+fn visible_entries(folder: &Path) -> Result<BTreeMap<String, PathBuf>, DataError> {
+    let mut visible = BTreeMap::new();
+    for entry in fs::read_dir(folder).map_err(DataError::read(folder))? {
+        let path = entry.map_err(DataError::read(folder))?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| DataError::NotUtf8 { path: path.clone() })?;
+        if !name.starts_with('.') {
+            // Follows links, so a link to nowhere is named here and not taken for a file.
+            fs::metadata(&path).map_err(DataError::read(&path))?;
+            visible.insert(name.to_owned(), path);
+        }
+    }
+    Ok(visible)
+}
+
+/// The content of a file, or `None` when there is no such file.
+pub(super) fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, DataError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DataError::Read { path: path.to_path_buf(), source }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
