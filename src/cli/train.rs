@@ -1,0 +1,226 @@
+//! `syfar train`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::config::{self, ConfigError};
+use super::progress::Progress;
+use super::{Context, Interrupted};
+use crate::Seed;
+use crate::attacks::{AttackConfig, EyeglassConfig};
+use crate::data::Dataset;
+use crate::models::{Architecture, Model, ModelConfig, Preprocessing};
+use crate::objectives::ObjectiveConfig;
+use crate::run::{EventLog, RunDir, RunError};
+use crate::train::{EpochReport, Job, Observer, StepReport, TrainConfig, TrainOutcome};
+
+#[derive(clap::Args)]
+pub(super) struct TrainArguments {
+    /// Folder with train/, val/ and test/, one folder of pictures per class in each.
+    #[arg(long)]
+    data: Option<PathBuf>,
+    /// Where the run goes: a new directory.
+    #[arg(long)]
+    out: PathBuf,
+    /// TOML file with the configuration.
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Sets one key of the configuration, such as train.epochs=10.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Decides every random draw.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Go on with an interrupted run of the same configuration.
+    #[arg(long)]
+    resume: bool,
+    /// Print the configuration with all defaults and stop.
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// Everything that decides a training run.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct TrainRunConfig {
+    /// Decides every random draw.
+    pub seed: u64,
+    /// Folder with train/, val/ and test/.
+    pub data: PathBuf,
+    /// What to train.
+    pub model: ModelSection,
+    /// How.
+    pub objective: ObjectiveConfig,
+    /// Constants of the loop.
+    pub train: TrainConfig,
+    /// The attack of the validation.
+    pub validation: ValidationSection,
+}
+
+/// The model to train.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ModelSection {
+    /// Which network.
+    pub architecture: Architecture,
+    /// Size and normalisation of the pictures.
+    pub preprocessing: Preprocessing,
+    /// A model directory to start from instead of random weights; it then decides the keys above.
+    pub from: Option<PathBuf>,
+}
+
+/// The validation after each epoch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ValidationSection {
+    /// The attack, untargeted.
+    pub attack: AttackConfig,
+}
+
+impl Default for ValidationSection {
+    fn default() -> Self {
+        let attack = EyeglassConfig { steps: 20, early_stop: true, ..EyeglassConfig::default() };
+        Self { attack: AttackConfig::Eyeglasses(attack) }
+    }
+}
+
+pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Result<()> {
+    let file = arguments.config.as_ref();
+    let mut config: TrainRunConfig = config::load(file.map(PathBuf::as_path), &arguments.set)?;
+    config.data = super::beside(file, config.data);
+    config.model.from = config.model.from.map(|path| super::beside(file, path));
+    if let Some(data) = &arguments.data {
+        config.data.clone_from(data);
+    }
+    if let Some(seed) = arguments.seed {
+        config.seed = seed;
+    }
+    if arguments.print_config {
+        print!("{}", toml::to_string(&config).context("the configuration has no TOML form")?);
+        return Ok(());
+    }
+    if config.data.as_os_str().is_empty() {
+        let missing = "no data set: give --data DIR, or `data = \"DIR\"` in the file";
+        return Err(ConfigError::Value(missing.to_owned()).into());
+    }
+    let data = Dataset::open(&config.data, side(&config)?)?;
+    let outcome = run(&config, &data, &arguments.out, arguments.resume, "train", context)?;
+    match outcome {
+        TrainOutcome::Finished { best_epoch, validation, seconds } => {
+            println!(
+                "Trained in {seconds:.0} s. Kept epoch {best_epoch}: on {} validation pictures clean accuracy {:.3}, \
+                 robust accuracy {:.3}.\nModel: {}",
+                validation.images,
+                validation.clean_accuracy,
+                validation.robust_accuracy,
+                arguments.out.join("model").display()
+            );
+            Ok(())
+        }
+        TrainOutcome::Stopped { .. } => Err(Interrupted { resume: super::resume_command() }.into()),
+    }
+}
+
+/// The side of the pictures that a configuration asks for.
+fn side(config: &TrainRunConfig) -> anyhow::Result<usize> {
+    match &config.model.from {
+        None => Ok(config.model.preprocessing.side),
+        Some(from) => Ok(Model::load(from, &Device::default())?.config.preprocessing.side),
+    }
+}
+
+/// Trains into a run directory, which is made, or gone on with if `resume` is set.
+pub(super) fn run(
+    config: &TrainRunConfig,
+    data: &Dataset,
+    out: &Path,
+    resume: bool,
+    name: &str,
+    context: &Context,
+) -> anyhow::Result<TrainOutcome> {
+    config.train.check().map_err(ConfigError::Value)?;
+    let model = start_model(config, data)?;
+    let shape = [3, model.config.preprocessing.side, model.config.preprocessing.side];
+    let classes = model.config.classes.len();
+    let as_config = |error: &dyn std::fmt::Display| ConfigError::Value(error.to_string());
+    let mut objective = config.objective.build(shape, classes).map_err(|e| as_config(&e))?;
+    let validation_attack =
+        config.validation.attack.build(shape).map_err(|e| as_config(&format!("validation.{e}")))?;
+    let stored = super::stored_config(config, data)?;
+    let directory =
+        if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
+    let layout = directory.layout();
+    let mut events = EventLog::open(&layout.events())?;
+    events.append("train_start", &super::provenance(config.seed, data))?;
+    let mut observer = TrainObserver { events, progress: None, name: name.to_owned(), robust: None };
+    let job = Job {
+        model,
+        data,
+        objective: objective.as_mut(),
+        validation_attack: validation_attack.as_ref(),
+        config: &config.train,
+        seed: Seed::new(config.seed).purpose("train"),
+        model_directory: &layout.model(),
+        checkpoint_directory: &layout.checkpoints().join("last"),
+    };
+    let outcome = crate::train::train(job, &context.stop, &mut observer);
+    if let Some(progress) = &observer.progress {
+        progress.finish();
+    }
+    let outcome = outcome?;
+    if let TrainOutcome::Finished { best_epoch, validation, seconds } = &outcome {
+        let data = serde_json::json!({"best_epoch": best_epoch, "validation": validation, "seconds": seconds});
+        observer.events.append("train_end", &data)?;
+    }
+    Ok(outcome)
+}
+
+/// The model to start from, with the classes of the data.
+fn start_model(config: &TrainRunConfig, data: &Dataset) -> anyhow::Result<Model> {
+    let device = Device::default().autodiff();
+    let Some(from) = &config.model.from else {
+        let ModelSection { architecture, preprocessing, .. } = &config.model;
+        let model = ModelConfig::new(*architecture, data.classes.clone(), preprocessing.clone());
+        model.check().map_err(|reason| ConfigError::Value(format!("model.{reason}")))?;
+        let network = model.build(Seed::new(config.seed).purpose("weights"), &device);
+        return Ok(Model { config: model, network });
+    };
+    let model = Model::load(from, &device)?;
+    super::same_classes(&model.config.classes, &data.classes, from)?;
+    Ok(model)
+}
+
+/// Writes the log and the progress line.
+struct TrainObserver {
+    events: EventLog,
+    progress: Option<Progress>,
+    name: String,
+    /// Robust accuracy of the last validation.
+    robust: Option<(f64, f64)>,
+}
+
+impl Observer for TrainObserver {
+    fn step(&mut self, report: &StepReport) {
+        let done = ((report.epoch - 1) * report.steps + report.step) as u64;
+        let total = (report.epochs * report.steps) as u64;
+        let name = &self.name;
+        let progress = self.progress.get_or_insert_with(|| Progress::new(name, total, done - 1));
+        let mut words = vec![format!("epoch {}/{}", report.epoch, report.epochs)];
+        words.extend(report.terms.iter().map(|term| format!("{} {:.3}", term.name, term.value)));
+        if let Some((clean, robust)) = self.robust {
+            words.push(format!("val clean {clean:.3} robust {robust:.3}"));
+        }
+        words.push(format!("{:.0} img/s", report.images as f64 / report.seconds));
+        progress.set(done, &words.join("  "));
+    }
+
+    fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
+        if let Some(validation) = report.validation {
+            self.robust = Some((validation.clean_accuracy, validation.robust_accuracy));
+        }
+        self.events.append("epoch", report)
+    }
+}
