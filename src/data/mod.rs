@@ -6,8 +6,11 @@ mod error;
 mod folder;
 mod groups;
 mod order;
+mod orl;
 mod picture;
+mod sheet;
 mod split;
+mod whole;
 
 pub use augment::{AugmentConfig, augment};
 pub use batch::{Batch, ImageId, class_tensor};
@@ -15,4 +18,6 @@ pub use error::DataError;
 pub use folder::Dataset;
 pub use groups::{GroupColumn, Groups};
 pub use order::{BatchOrder, epoch_batches};
+pub use orl::{OrlSummary, fetch_orl};
+pub use sheet::contact_sheet;
 pub use split::Split;

@@ -115,6 +115,11 @@ impl Split {
         &self.paths
     }
 
+    /// Width and height of the pictures in pixels.
+    pub fn side(&self) -> usize {
+        self.side
+    }
+
     /// The pictures in these rows, in this order, as pixels `[N, 3, side, side]`. Rows are below
     /// [`Self::len`].
     ///
@@ -142,7 +147,11 @@ impl Split {
     }
 
     /// Hands over one picture, from memory or from its file.
-    fn with_picture<T>(&self, row: usize, then: impl FnOnce(&RgbImage) -> T) -> Result<T, DataError> {
+    pub(super) fn with_picture<T>(
+        &self,
+        row: usize,
+        then: impl FnOnce(&RgbImage) -> T,
+    ) -> Result<T, DataError> {
         if let Some(cache) = &self.cache {
             return Ok(then(&cache[row]));
         }
