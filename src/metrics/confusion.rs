@@ -17,7 +17,12 @@ impl ConfusionMatrix {
 
     /// Counts one image. Both classes are below `K`.
     pub fn add(&mut self, label: usize, prediction: usize) {
-        self.counts[label * self.classes + prediction] += 1;
+        self.add_images(label, prediction, 1);
+    }
+
+    /// Counts some images at once. Both classes are below `K`.
+    pub fn add_images(&mut self, label: usize, prediction: usize, images: u64) {
+        self.counts[label * self.classes + prediction] += images;
     }
 
     /// Number of classes `K`.
@@ -39,6 +44,21 @@ impl ConfusionMatrix {
     pub fn row_total(&self, label: usize) -> u64 {
         self.row(label).iter().sum()
     }
+
+    /// Number of images.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Number of images that were taken for what they are.
+    pub fn correct(&self) -> u64 {
+        (0..self.classes).map(|class| self.count(class, class)).sum()
+    }
+
+    /// Number of images of other classes that were taken for `class`.
+    pub fn errors_into(&self, class: usize) -> u64 {
+        (0..self.classes).filter(|&label| label != class).map(|label| self.count(label, class)).sum()
+    }
 }
 
 impl AddAssign<&Self> for ConfusionMatrix {
@@ -47,5 +67,42 @@ impl AddAssign<&Self> for ConfusionMatrix {
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }
+    }
+}
+
+#[cfg(test)]
+impl<const K: usize> From<[[u64; K]; K]> for ConfusionMatrix {
+    fn from(rows: [[u64; K]; K]) -> Self {
+        Self { classes: K, counts: rows.concat() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_labels_and_columns_are_predictions() {
+        let mut matrix = ConfusionMatrix::new(3);
+        matrix.add(0, 2);
+        matrix.add(0, 0);
+        matrix.add(1, 2);
+        assert_eq!(matrix, ConfusionMatrix::from([[1, 0, 1], [0, 0, 1], [0, 0, 0]]));
+        assert_eq!((matrix.row_total(0), matrix.row_total(2)), (2, 0));
+        assert_eq!((matrix.errors_into(2), matrix.errors_into(0)), (2, 0));
+        assert_eq!((matrix.correct(), matrix.total()), (1, 3));
+    }
+
+    #[test]
+    fn merged_shards_are_the_whole() {
+        let images = [(0, 1), (1, 1), (2, 0), (2, 2), (0, 0), (1, 2)];
+        let count = |part: &[(usize, usize)]| {
+            let mut matrix = ConfusionMatrix::new(3);
+            part.iter().for_each(|&(label, prediction)| matrix.add(label, prediction));
+            matrix
+        };
+        let mut merged = count(&images[..2]);
+        merged += &count(&images[2..]);
+        assert_eq!(merged, count(&images));
     }
 }

@@ -44,6 +44,16 @@ impl SuccessMatrix {
         let attempts = self.attempts(source, target);
         (attempts > 0).then(|| self.successes(source, target) as f64 / attempts as f64)
     }
+
+    /// Number of attacks.
+    pub fn total_attempts(&self) -> u64 {
+        self.attempts.iter().sum()
+    }
+
+    /// Number of attacks that ended in their target.
+    pub fn total_successes(&self) -> u64 {
+        self.successes.iter().sum()
+    }
 }
 
 impl AddAssign<&Self> for SuccessMatrix {
@@ -55,5 +65,45 @@ impl AddAssign<&Self> for SuccessMatrix {
         for (count, more) in self.successes.iter_mut().zip(&other.successes) {
             *count += more;
         }
+    }
+}
+
+#[cfg(test)]
+impl SuccessMatrix {
+    /// As many attacks on every ordered pair, with these successes.
+    pub(super) fn with_attempts<const K: usize>(attempts: u64, successes: [[u64; K]; K]) -> Self {
+        let attempts = (0..K * K).map(|cell| if cell % (K + 1) == 0 { 0 } else { attempts }).collect();
+        Self { classes: K, attempts, successes: successes.concat() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_exists_where_an_attack_was_made() {
+        let mut matrix = SuccessMatrix::new(2);
+        matrix.add(0, 1, true);
+        matrix.add(0, 1, false);
+        assert_eq!(matrix.rate(0, 1), Some(0.5));
+        assert_eq!(matrix.rate(1, 0), None);
+        assert_eq!((matrix.total_successes(), matrix.total_attempts()), (1, 2));
+    }
+
+    #[test]
+    fn merged_shards_are_the_whole() {
+        let mut first = SuccessMatrix::new(2);
+        first.add(0, 1, true);
+        let mut second = SuccessMatrix::new(2);
+        second.add(0, 1, false);
+        second.add(1, 0, true);
+        let mut merged = first;
+        merged += &second;
+        let mut whole = SuccessMatrix::new(2);
+        whole.add(1, 0, true);
+        whole.add(0, 1, true);
+        whole.add(0, 1, false);
+        assert_eq!(merged, whole);
     }
 }

@@ -1,0 +1,125 @@
+//! Numbers that carry what stands behind them: how many images, and how far chance may move them.
+
+use serde::{Deserialize, Serialize};
+
+use super::noise::NoiseFloor;
+
+/// The 0.975 quantile of the standard normal distribution: intervals hold 95 %.
+const Z: f64 = 1.959_963_984_540_054;
+
+/// A share of counted things, with its 95 % Wilson interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Rate {
+    /// `successes / n`, in `[0, 1]`.
+    pub value: f64,
+    /// How many counted.
+    pub successes: u64,
+    /// Of how many, at least 1.
+    pub n: u64,
+    /// Lower end of the interval.
+    pub low: f64,
+    /// Upper end of the interval.
+    pub high: f64,
+}
+
+impl Rate {
+    /// The share `successes / n`; `None` where there is nothing to count.
+    ///
+    /// The interval is Wilson's (Journal of the American Statistical Association 22, 1927): the values of
+    /// the true share that a score test at 5 % would not reject. It stays inside `[0, 1]` and has a width
+    /// at 0 and 1 too, which matters with twenty images in a class.
+    pub fn of(successes: u64, n: u64) -> Option<Self> {
+        (n > 0).then(|| {
+            let (size, value) = (n as f64, successes as f64 / n as f64);
+            let denominator = 1.0 + Z * Z / size;
+            let centre = (value + Z * Z / (2.0 * size)) / denominator;
+            let half = Z * (value * (1.0 - value) / size + Z * Z / (4.0 * size * size)).sqrt() / denominator;
+            // Rounding would otherwise leave 1e-17 where the end is exactly the share.
+            let low = if successes == 0 { 0.0 } else { (centre - half).max(0.0) };
+            let high = if successes == n { 1.0 } else { (centre + half).min(1.0) };
+            Self { value, successes, n, low, high }
+        })
+    }
+}
+
+/// A number computed from counts that is not itself a share of them: a mean of rates, a gap, a sum.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    /// The number.
+    pub value: f64,
+    /// Number of images or attacks that it was computed from.
+    pub n: u64,
+    /// Lower end of a 95 % interval, where one was computed.
+    pub low: Option<f64>,
+    /// Upper end of a 95 % interval, where one was computed.
+    pub high: Option<f64>,
+    /// What chance alone would show, where that was computed.
+    pub noise: Option<NoiseFloor>,
+}
+
+impl Figure {
+    /// A number without interval or noise floor.
+    pub fn new(value: f64, n: u64) -> Self {
+        Self { value, n, low: None, high: None, noise: None }
+    }
+}
+
+/// The share of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassRate {
+    /// Index into the report's classes.
+    pub class: usize,
+    /// Its share.
+    pub rate: Rate,
+}
+
+/// The number of one class.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ClassFigure {
+    /// Index into the report's classes.
+    pub class: usize,
+    /// Its number.
+    pub figure: Figure,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    // import numpy as np
+    // z = 1.959963984540054
+    // for k, n in [(300, 1000), (12, 40), (6, 20), (0, 20), (20, 20)]:
+    //     p = k / n; d = 1 + z*z/n; c = (p + z*z/(2*n)) / d
+    //     h = z * np.sqrt(p*(1-p)/n + z*z/(4*n*n)) / d
+    //     print(round(c - h, 6), round(c + h, 6))
+    #[test]
+    fn the_interval_is_wilsons() {
+        let golden = [
+            (300, 1000, 0.272_407, 0.329_124),
+            (12, 40, 0.180_748, 0.454_300),
+            (6, 20, 0.145_477, 0.518_973),
+            (0, 20, 0.0, 0.161_125),
+            (20, 20, 0.838_875, 1.0),
+        ];
+        for (successes, n, low, high) in golden {
+            let rate = Rate::of(successes, n).unwrap();
+            assert!((rate.low - low).abs() < 1e-6, "{successes}/{n}: {}", rate.low);
+            assert!((rate.high - high).abs() < 1e-6, "{successes}/{n}: {}", rate.high);
+        }
+    }
+
+    #[test]
+    fn nothing_counted_is_no_rate() {
+        assert_eq!(Rate::of(0, 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn the_interval_holds_the_share_and_stays_in_range(n in 1_u64..2000, part in 0.0..=1.0_f64) {
+            let rate = Rate::of((part * n as f64) as u64, n).unwrap();
+            prop_assert!(0.0 <= rate.low && rate.low <= rate.value);
+            prop_assert!(rate.value <= rate.high && rate.high <= 1.0);
+        }
+    }
+}
