@@ -1,0 +1,314 @@
+//! The loop: tasks in full batches through the attack, checked, scored, written, counted.
+
+use std::time::Instant;
+
+use burn::tensor::Tensor;
+
+use super::measure::{Distance, Score, distance, flaw, score, values};
+use super::plan::{Plan, Task};
+use super::{AuditError, CLEAN, Counts, Pictures, PredictionLog, Row, Stage, TargetChoice};
+use crate::Seed;
+use crate::attacks::{Attack, Goal};
+use crate::data::Batch;
+use crate::models::{Cost, Victim};
+use crate::run::StopFlag;
+
+/// How an attack is audited.
+#[derive(Clone, Debug)]
+pub struct AuditOptions {
+    /// Most pictures attacked at once. It has no influence on the rows, but for rounding in the last digits.
+    pub batch_size: usize,
+    /// Whether the untargeted attack is made.
+    pub untargeted: bool,
+    /// Targets of each image.
+    pub targets: TargetChoice,
+    /// Seed of the run.
+    pub seed: Seed,
+    /// What the rows call the attack; its own name when absent. An attack that is made with several
+    /// budgets in one run needs a name for each.
+    pub name: Option<String>,
+}
+
+impl AuditOptions {
+    /// Batches of 64, the untargeted attack, no targets.
+    pub fn new(seed: Seed) -> Self {
+        Self { batch_size: 64, untargeted: true, targets: TargetChoice::None, seed, name: None }
+    }
+}
+
+/// How far an audit is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Progress {
+    /// What was just worked on.
+    pub stage: Stage,
+    /// Rows there are, those of an earlier process included.
+    pub done: usize,
+    /// Rows there will be.
+    pub total: usize,
+}
+
+/// What an audit came to.
+#[derive(Clone, Debug)]
+pub struct AuditOutcome {
+    /// Counts of the clean rows and of the rows of this attack, those of an earlier process included.
+    pub counts: Counts,
+    /// False when it was asked to stop before the end; call it again with the same log to go on.
+    pub finished: bool,
+    /// What the attack asked of the victim in this call, without the forwards that check its result.
+    pub cost: Cost,
+    /// Seconds that this call took.
+    pub seconds: f64,
+}
+
+/// Attacks all pictures and appends a row for each attack made to the log; what the log has already is
+/// not made again.
+///
+/// First comes every picture unchanged, unless the log has it from another attack. An image that is
+/// misclassified unchanged needs no untargeted attack: its row repeats the clean prediction, at distance
+/// 0, and counts as not robust. It is attacked with a target like any other.
+///
+/// No picture of an attack is believed: each is checked to be a picture and to be admitted by the attack,
+/// and scored by a forward pass of its own. Between batches the stop flag is looked at. The attack gets
+/// one seed for all targets, so an image starts from the same random point for each of them.
+///
+/// The pictures have the shape that the victim takes.
+///
+/// # Errors
+/// [`AuditError`]; the rows of the batches before are in the log.
+pub fn audit(
+    victim: &Victim,
+    pictures: Pictures,
+    attack: &dyn Attack,
+    options: &AuditOptions,
+    log: &mut PredictionLog,
+    stop: &StopFlag,
+    progress: &mut dyn FnMut(Progress),
+) -> Result<AuditOutcome, AuditError> {
+    let started = Instant::now();
+    let name = options.name.as_deref().unwrap_or_else(|| attack.name());
+    let plan = Plan::new(pictures, options, name, victim.classes())?;
+    let mut clean = vec![None; pictures.labels.len()];
+    let mut counts = Counts::new(plan.classes);
+    let done = plan.done(log.path(), |image, row| {
+        if row.attack == CLEAN {
+            clean[image] = Some(Score { prediction: row.prediction, margin: row.margin });
+        }
+        counts.add(row)
+    })?;
+    let mut work = Work {
+        victim,
+        pictures,
+        attack,
+        name,
+        seed: options.seed.purpose("audit").purpose(attack.name()),
+        batch_size: options.batch_size,
+        log,
+        stop,
+        progress,
+        clean,
+        counts,
+        done: done.iter().filter(|is| **is).count(),
+        total: plan.total(),
+        cost: Cost::default(),
+    };
+    let finished = work.all(&plan, &done)?;
+    Ok(AuditOutcome {
+        counts: work.counts,
+        finished,
+        cost: work.cost,
+        seconds: started.elapsed().as_secs_f64(),
+    })
+}
+
+/// An audit at work.
+struct Work<'a> {
+    victim: &'a Victim,
+    pictures: Pictures<'a>,
+    attack: &'a dyn Attack,
+    name: &'a str,
+    seed: Seed,
+    batch_size: usize,
+    log: &'a mut PredictionLog,
+    stop: &'a StopFlag,
+    progress: &'a mut dyn FnMut(Progress),
+    /// What is known of each unchanged picture.
+    clean: Vec<Option<Score>>,
+    counts: Counts,
+    done: usize,
+    total: usize,
+    cost: Cost,
+}
+
+/// Makes the rows of a batch of tasks of one stage.
+type MakeRows<'a> = fn(&mut Work<'a>, &[Task]) -> Result<Vec<Row>, AuditError>;
+
+impl<'a> Work<'a> {
+    /// All tasks that are not done. Gives false when it was asked to stop.
+    fn all(&mut self, plan: &Plan, done: &[bool]) -> Result<bool, AuditError> {
+        let left = |stage| plan.tasks(stage).filter(|task: &Task| !done[task.index]);
+        if !self.pass(Stage::Clean, left(Stage::Clean), Self::clean_rows)? {
+            return Ok(false);
+        }
+        let labels = self.pictures.labels;
+        let wrong: Vec<bool> =
+            (0..labels.len()).map(|image| self.clean(image).prediction != labels[image]).collect();
+        let spared = left(Stage::Untargeted).filter(|task| wrong[task.image]);
+        let attacked = left(Stage::Untargeted).filter(|task| !wrong[task.image]);
+        Ok(self.pass(Stage::Untargeted, spared, Self::spared_rows)?
+            && self.pass(Stage::Untargeted, attacked, Self::attacked_rows)?
+            && self.pass(Stage::Targeted, left(Stage::Targeted), Self::attacked_rows)?)
+    }
+
+    /// Some tasks of a stage in full batches. Gives false when it was asked to stop.
+    fn pass(
+        &mut self,
+        stage: Stage,
+        mut tasks: impl Iterator<Item = Task>,
+        make_rows: MakeRows<'a>,
+    ) -> Result<bool, AuditError> {
+        loop {
+            let batch: Vec<Task> = tasks.by_ref().take(self.batch_size).collect();
+            if batch.is_empty() {
+                return Ok(true);
+            }
+            if self.stop.requested() {
+                return Ok(false);
+            }
+            let rows = make_rows(self, &batch)?;
+            self.log.append(&rows)?;
+            for row in &rows {
+                self.counts.add(row)?;
+            }
+            self.done += rows.len();
+            (self.progress)(Progress { stage, done: self.done, total: self.total });
+        }
+    }
+
+    /// Unchanged pictures.
+    fn clean_rows(&mut self, tasks: &[Task]) -> Result<Vec<Row>, AuditError> {
+        let scores = self.scores(self.load(tasks)?.images, tasks, CLEAN)?;
+        for (task, score) in tasks.iter().zip(&scores) {
+            self.clean[task.image] = Some(*score);
+        }
+        let unchanged = tasks.iter().zip(scores);
+        Ok(unchanged.map(|(task, score)| self.row(task, CLEAN, score, Distance::default())).collect())
+    }
+
+    /// Pictures that are misclassified without any change.
+    fn spared_rows(&mut self, tasks: &[Task]) -> Result<Vec<Row>, AuditError> {
+        let row = |task: &Task| self.row(task, self.name, self.clean(task.image), Distance::default());
+        Ok(tasks.iter().map(row).collect())
+    }
+
+    /// Pictures under the attack.
+    fn attacked_rows(&mut self, tasks: &[Task]) -> Result<Vec<Row>, AuditError> {
+        let batch = self.load(tasks)?;
+        let targets: Option<Vec<usize>> = tasks.iter().map(|task| task.target).collect();
+        let goal = targets.map_or(Goal::Untargeted, Goal::Targeted);
+        let before = self.victim.cost();
+        let adversarial = self.attack.perturb(self.victim, &batch, &goal, self.seed).without_autodiff();
+        self.cost = self.cost + (self.victim.cost() - before);
+
+        let distances = self.inspect(&batch, adversarial.clone(), tasks)?;
+        let scores = self.scores(adversarial, tasks, self.name)?;
+        let found = tasks.iter().zip(scores).zip(distances);
+        Ok(found.map(|((task, score), distance)| self.row(task, self.name, score, distance)).collect())
+    }
+
+    /// Checks that the attack kept its rules, and measures how far it went.
+    fn inspect(
+        &self,
+        batch: &Batch,
+        adversarial: Tensor<4>,
+        tasks: &[Task],
+    ) -> Result<Vec<Distance>, AuditError> {
+        let violation = |task: &Task, cause: String| AuditError::Violation {
+            image: self.pictures.names[task.image].clone(),
+            attack: self.name.to_owned(),
+            cause,
+        };
+        let [_, channels, height, width] = batch.shape();
+        if adversarial.dims() != batch.shape() {
+            let cause = format!("the batch has shape {:?}, not {:?}", adversarial.dims(), batch.shape());
+            return Err(violation(&tasks[0], cause));
+        }
+        let admitted = self.attack.admits(batch.images.clone(), adversarial.clone());
+        let (clean, adversarial) = (values(batch.images.clone())?, values(adversarial)?);
+        let size = channels * height * width;
+        let pairs = clean.chunks(size).zip(adversarial.chunks(size));
+        tasks
+            .iter()
+            .zip(pairs)
+            .enumerate()
+            .map(|(row, (task, (clean, adversarial)))| match flaw(adversarial) {
+                Some(flaw) => Err(violation(task, flaw)),
+                None if admitted.get(row) == Some(&true) => Ok(distance(clean, adversarial, height * width)),
+                None => Err(violation(task, "it is outside its threat model".to_owned())),
+            })
+            .collect()
+    }
+
+    /// The pictures of some tasks, each loaded once.
+    fn load(&self, tasks: &[Task]) -> Result<Batch, AuditError> {
+        // Tasks come image by image, so equal images are neighbours.
+        let mut images: Vec<usize> = tasks.iter().map(|task| task.image).collect();
+        images.dedup();
+        let batch = (self.pictures.load)(&images).map_err(AuditError::Pictures)?;
+        if images.len() == tasks.len() {
+            return Ok(batch);
+        }
+        let mut position = 0;
+        let positions: Vec<usize> = tasks
+            .iter()
+            .map(|task| {
+                position += usize::from(images[position] != task.image);
+                position
+            })
+            .collect();
+        Ok(batch.select(&positions))
+    }
+
+    fn scores(&self, images: Tensor<4>, tasks: &[Task], stage: &str) -> Result<Vec<Score>, AuditError> {
+        let logits = self.victim.logits(images);
+        let classes = logits.dims()[1];
+        let rows = values(logits)?;
+        tasks
+            .iter()
+            .zip(rows.chunks(classes))
+            .map(|(task, logits)| {
+                score(logits, self.pictures.labels[task.image]).ok_or_else(|| AuditError::Logits {
+                    image: self.pictures.names[task.image].clone(),
+                    stage: stage.to_owned(),
+                })
+            })
+            .collect()
+    }
+
+    fn clean(&self, image: usize) -> Score {
+        self.clean[image].expect("every unchanged picture is scored before the first attack")
+    }
+
+    fn row(&self, task: &Task, attack: &str, score: Score, distance: Distance) -> Row {
+        let label = self.pictures.labels[task.image];
+        let success = match task.target {
+            Some(target) => score.prediction == target,
+            None => attack != CLEAN && score.prediction != label,
+        };
+        Row {
+            image: self.pictures.names[task.image].clone(),
+            label,
+            attack: attack.to_owned(),
+            target: task.target,
+            clean_prediction: self.clean(task.image).prediction,
+            prediction: score.prediction,
+            success,
+            margin: score.margin,
+            linf: distance.linf,
+            l2: distance.l2,
+            changed: distance.changed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

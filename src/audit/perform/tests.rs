@@ -1,0 +1,369 @@
+use std::path::Path;
+
+use burn::tensor::{Device, TensorData};
+use rand::RngExt;
+use tempfile::TempDir;
+
+use super::*;
+use crate::audit::read_rows;
+use crate::data::ImageId;
+use crate::models::{FaceCnn, FaceCnnConfig};
+
+const CLASSES: usize = 4;
+const IMAGES: usize = 10;
+
+/// One step along the gradient from a random start: uses everything that an attack is given.
+struct Step {
+    epsilon: f32,
+}
+
+impl Attack for Step {
+    fn name(&self) -> &'static str {
+        "step"
+    }
+
+    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, seed: Seed) -> Tensor<4> {
+        let size: usize = batch.shape()[1..].iter().product();
+        let noise: Vec<f32> = batch
+            .ids
+            .iter()
+            .flat_map(|id| {
+                let mut rng = seed.at(id.0).rng();
+                (0..size).map(move |_| rng.random_range(-0.5..0.5)).collect::<Vec<f32>>()
+            })
+            .collect();
+        let noise = Tensor::from_data(TensorData::new(noise, batch.shape()), &batch.images.device());
+        let start = batch.images.clone() + noise * self.epsilon;
+        let gradient = victim.input_gradient(start, |logits| goal.loss(logits, &batch.labels)).gradient;
+        (batch.images.clone() + gradient.sign() * self.epsilon).clamp(0.0, 1.0)
+    }
+
+    fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool> {
+        let values = values((clean - adversarial).abs()).expect("host values");
+        values
+            .chunks(3 * 256)
+            .map(|image| image.iter().all(|change| *change <= self.epsilon + 1e-6))
+            .collect()
+    }
+}
+
+/// An attack that does what a test wants.
+struct Fake<F: Fn(Tensor<4>) -> Tensor<4> + Send> {
+    paint: F,
+    admits: bool,
+}
+
+impl<F: Fn(Tensor<4>) -> Tensor<4> + Send> Attack for Fake<F> {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn perturb(&self, _: &Victim, batch: &Batch, _: &Goal, _: Seed) -> Tensor<4> {
+        (self.paint)(batch.images.clone())
+    }
+
+    fn admits(&self, clean: Tensor<4>, _: Tensor<4>) -> Vec<bool> {
+        vec![self.admits; clean.dims()[0]]
+    }
+}
+
+/// Pictures, a model that has learnt nothing, and a place for the rows.
+struct Bench {
+    victim: Victim,
+    batch: Batch,
+    names: Vec<String>,
+    directory: TempDir,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let device = Device::default();
+        let config = FaceCnnConfig { side: 16, ..FaceCnnConfig::new(CLASSES) };
+        let victim = Victim::new(&FaceCnn::new(&config, Seed::new(0), &device.clone().autodiff()));
+        let mut rng = Seed::new(1).rng();
+        let pixels: Vec<f32> = (0..IMAGES * 3 * 256).map(|_| rng.random_range(0.0..1.0)).collect();
+        let images = Tensor::from_data(TensorData::new(pixels, [IMAGES, 3, 16, 16]), &device);
+        // Labels that the model gets right, but for the last three.
+        let logits = values(victim.logits(images.clone())).expect("host values");
+        let labels = logits
+            .chunks(CLASSES)
+            .enumerate()
+            .map(|(row, logits)| {
+                let prediction = score(logits, 0).expect("finite").prediction;
+                if row < IMAGES - 3 { prediction } else { (prediction + 1) % CLASSES }
+            })
+            .collect();
+        let ids = (0..IMAGES as u64).map(|id| ImageId(id * 77)).collect();
+        Self {
+            victim,
+            batch: Batch { images, labels, ids },
+            names: (0..IMAGES).map(|row| format!("{row}.png")).collect(),
+            directory: tempfile::tempdir().expect("temporary directory"),
+        }
+    }
+
+    fn log(&self, name: &str) -> PredictionLog {
+        PredictionLog::open(&self.directory.path().join(name)).expect("a log")
+    }
+
+    /// Audits until `batches` batches are done.
+    fn audit(
+        &self,
+        attack: &dyn Attack,
+        options: &AuditOptions,
+        log: &mut PredictionLog,
+        batches: usize,
+    ) -> Result<AuditOutcome, AuditError> {
+        let load = |rows: &[usize]| {
+            assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "each image is loaded once a batch");
+            Ok(self.batch.select(rows))
+        };
+        let pictures =
+            Pictures { labels: &self.batch.labels, ids: &self.batch.ids, names: &self.names, load: &load };
+        let stop = StopFlag::default();
+        let mut count = 0;
+        let mut progress = |at: Progress| {
+            assert!(at.done <= at.total);
+            count += 1;
+            if count == batches {
+                stop.request();
+            }
+        };
+        super::audit(&self.victim, pictures, attack, options, log, &stop, &mut progress)
+    }
+
+    fn whole(&self, attack: &dyn Attack, options: &AuditOptions, log: &str) -> (AuditOutcome, Vec<Row>) {
+        let mut log = self.log(log);
+        let outcome = self.audit(attack, options, &mut log, usize::MAX).expect("an audit");
+        assert!(outcome.finished);
+        (outcome, sorted(log.path()))
+    }
+
+    fn error(&self, attack: &dyn Attack, options: &AuditOptions) -> String {
+        self.audit(attack, options, &mut self.log("error"), usize::MAX).expect_err("an error").to_string()
+    }
+}
+
+fn sorted(path: &Path) -> Vec<Row> {
+    let mut rows: Vec<Row> = read_rows(path).expect("readable").map(|row| row.expect("a row")).collect();
+    rows.sort_by(|a, b| (&a.attack, a.target, &a.image).cmp(&(&b.attack, b.target, &b.image)));
+    rows
+}
+
+fn options(batch_size: usize, targets: TargetChoice) -> AuditOptions {
+    AuditOptions { batch_size, targets, ..AuditOptions::new(Seed::new(9)) }
+}
+
+const STEP: Step = Step { epsilon: 0.05 };
+
+#[test]
+fn every_image_gets_each_of_its_rows_and_the_counts_are_those_of_the_rows() {
+    let bench = Bench::new();
+    let (outcome, rows) = bench.whole(&STEP, &options(4, TargetChoice::All), "all");
+    assert_eq!(rows.len(), IMAGES * (1 + 1 + CLASSES - 1));
+    let counted = Counts::from_rows(rows.iter().cloned().map(Ok), CLASSES).expect("valid rows");
+    assert_eq!(outcome.counts, counted);
+    let targeted = counted.attacks["step"].targeted.as_ref().expect("targeted rows");
+    for source in 0..CLASSES {
+        for target in 0..CLASSES {
+            let made = if source == target { 0 } else { counted.clean.row_total(source) };
+            assert_eq!(targeted.attempts(source, target), made);
+        }
+    }
+    // Seven images are attacked without a target, ten with three each.
+    assert_eq!(outcome.cost, Cost { forwards: 0, gradients: 7 + 30 });
+}
+
+#[test]
+fn an_attack_that_does_nothing_is_measured_as_nothing() {
+    let bench = Bench::new();
+    let nothing = Fake { paint: |images| images, admits: true };
+    let (_, rows) = bench.whole(&nothing, &options(3, TargetChoice::All), "nothing");
+    for row in rows {
+        assert_eq!((row.linf, row.l2, row.changed, row.prediction), (0.0, 0.0, 0.0, row.clean_prediction));
+        let wrong = row.clean_prediction != row.label;
+        match row.target {
+            None => assert_eq!(row.success, row.attack == "fake" && wrong),
+            Some(target) => assert_eq!(row.success, row.clean_prediction == target),
+        }
+        assert_eq!(wrong, row.margin < 0.0);
+    }
+}
+
+#[test]
+fn a_misclassified_image_is_not_attacked_without_a_target_and_is_not_robust() {
+    let bench = Bench::new();
+    let black = Fake { paint: |images: Tensor<4>| images.zeros_like(), admits: true };
+    let (outcome, rows) = bench.whole(&black, &options(3, TargetChoice::List(vec![0])), "black");
+    for row in rows.iter().filter(|row| row.attack == "fake" && row.clean_prediction != row.label) {
+        assert_eq!(row.l2 == 0.0, row.target.is_none(), "{row:?}");
+        assert!(row.success || row.target.is_some());
+    }
+    let untargeted = outcome.counts.attacks["fake"].untargeted.clone().expect("untargeted rows");
+    for class in 0..CLASSES {
+        assert!(untargeted.count(class, class) <= outcome.counts.clean.count(class, class));
+    }
+}
+
+#[test]
+fn a_stopped_audit_ends_with_the_rows_of_one_that_was_not() {
+    let bench = Bench::new();
+    let options = options(4, TargetChoice::Random(2));
+    let (whole, rows) = bench.whole(&STEP, &options, "whole");
+    for batches in 1..10 {
+        let mut log = bench.log(&format!("stopped {batches}"));
+        let first = bench.audit(&STEP, &options, &mut log, batches).expect("the first part");
+        let path = log.path().to_owned();
+        drop(log);
+        let mut log = PredictionLog::open(&path).expect("the same log");
+        let second = bench.audit(&STEP, &options, &mut log, usize::MAX).expect("the second part");
+        assert!(!first.finished && second.finished, "after {batches} batches");
+        assert_eq!(sorted(&path), rows, "after {batches} batches");
+        assert_eq!(second.counts, whole.counts);
+        assert_eq!(first.cost + second.cost, whole.cost, "nothing is attacked twice");
+    }
+}
+
+#[test]
+fn a_log_that_was_cut_short_is_completed() {
+    let bench = Bench::new();
+    let options = options(4, TargetChoice::Random(1));
+    let (_, rows) = bench.whole(&STEP, &options, "cut");
+    let path = bench.directory.path().join("cut");
+    let bytes = std::fs::read(&path).expect("readable");
+    for part in [1, 2, 3] {
+        std::fs::write(&path, &bytes[..bytes.len() * part / 4]).expect("written");
+        let (_, again) = bench.whole(&STEP, &options, "cut");
+        assert_eq!(again, rows);
+    }
+}
+
+#[test]
+fn the_batch_size_does_not_change_the_rows() {
+    let bench = Bench::new();
+    let rows = |size| bench.whole(&STEP, &options(size, TargetChoice::All), &size.to_string()).1;
+    let expected = rows(64);
+    for size in [1, 3, 7] {
+        for (row, expected) in rows(size).into_iter().zip(&expected) {
+            assert!((row.margin - expected.margin).abs() < 1e-4, "{row:?} {expected:?}");
+            assert!((row.l2 - expected.l2).abs() < 1e-4 && (row.linf - expected.linf).abs() < 1e-6);
+            let rounded = Row { margin: expected.margin, l2: expected.l2, linf: expected.linf, ..row };
+            assert_eq!(rounded, *expected);
+        }
+    }
+}
+
+#[test]
+fn a_second_attack_shares_the_clean_rows() {
+    let bench = Bench::new();
+    bench.whole(&STEP, &options(4, TargetChoice::None), "two");
+    let named = AuditOptions { name: Some("step-large".to_owned()), ..options(4, TargetChoice::None) };
+    let (outcome, rows) = bench.whole(&Step { epsilon: 0.2 }, &named, "two");
+    assert_eq!(rows.len(), 3 * IMAGES);
+    assert_eq!(outcome.counts.attacks.keys().collect::<Vec<_>>(), ["step-large"]);
+    assert_eq!((0..CLASSES).map(|class| outcome.counts.clean.row_total(class)).sum::<u64>(), IMAGES as u64);
+}
+
+#[test]
+fn a_picture_that_breaks_a_rule_is_an_error_with_image_and_attack() {
+    let bench = Bench::new();
+    let options = options(4, TargetChoice::None);
+    let nan = bench.error(&Fake { paint: |images| images * f32::NAN, admits: true }, &options);
+    assert!(nan.contains("\"fake\"") && nan.contains("0.png") && nan.contains("value NaN"), "{nan}");
+    let bright = bench.error(&Fake { paint: |images| images + 1.0, admits: true }, &options);
+    assert!(bright.contains("outside [0, 1]"), "{bright}");
+    let outside = bench.error(&Fake { paint: |images| images, admits: false }, &options);
+    assert!(outside.contains("outside its threat model"), "{outside}");
+    let smaller = Fake { paint: |images: Tensor<4>| images.slice([0..1]), admits: true };
+    assert!(bench.error(&smaller, &options).contains("shape [1, 3, 16, 16], not [4, 3, 16, 16]"));
+    // No picture of these attacks is in the log: only the clean rows are, and those of the three images
+    // that need no attack.
+    let rows = sorted(&bench.directory.path().join("error"));
+    assert_eq!(rows.iter().filter(|row| row.attack == CLEAN).count(), IMAGES);
+    assert_eq!(rows.iter().filter(|row| row.attack == "fake" && row.l2 == 0.0).count(), 3);
+    assert_eq!(rows.len(), IMAGES + 3);
+}
+
+#[test]
+fn what_cannot_be_audited_is_an_error_that_says_why() {
+    let mut bench = Bench::new();
+    let valid = options(4, TargetChoice::None);
+    assert!(bench.error(&STEP, &options(0, TargetChoice::None)).contains("batch size is 0"));
+    assert!(bench.error(&STEP, &options(4, TargetChoice::List(vec![4]))).contains("a target is class 4"));
+    for name in ["", "clean", "a/b"] {
+        let named = AuditOptions { name: Some(name.to_owned()), ..valid.clone() };
+        assert!(bench.error(&STEP, &named).contains("the attack is called"));
+    }
+    bench.names[3] = "0.png".to_owned();
+    assert!(bench.error(&STEP, &valid).contains("two images are called 0.png"));
+    bench.batch.labels[1] = 9;
+    assert!(bench.error(&STEP, &valid).contains("the label of 1.png is class 9"));
+}
+
+#[test]
+fn rows_of_another_audit_are_not_mixed_in() {
+    let mut bench = Bench::new();
+    bench.whole(&STEP, &options(4, TargetChoice::List(vec![0, 1])), "error");
+    let fewer = bench.error(&STEP, &options(4, TargetChoice::List(vec![0])));
+    assert!(fewer.contains("(target 1) that is not one of its targets; start a new run"), "{fewer}");
+    let none = AuditOptions { untargeted: false, ..options(4, TargetChoice::List(vec![0, 1])) };
+    assert!(bench.error(&STEP, &none).contains("(target none) that this audit does not make"));
+    bench.names[0] = "other.png".to_owned();
+    let other = bench.error(&STEP, &options(4, TargetChoice::List(vec![0, 1])));
+    assert!(other.contains("image 0.png under attack \"clean\"") && other.contains("not in this data set"));
+}
+
+/// Bytes of memory that this process holds.
+#[cfg(target_os = "linux")]
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm").expect("Linux has it");
+    // A page is 4 KiB nearly everywhere; the test only compares.
+    pages.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).expect("a number of pages") * 4096
+}
+
+/// Does nothing, except in the process that the next test starts: alone, so that no other test's memory
+/// is counted.
+#[cfg(target_os = "linux")]
+#[test]
+fn measured_process() {
+    if std::env::var_os("SYFAR_TEST_MEMORY").is_none() {
+        return;
+    }
+    let bench = Bench::new();
+    let rows: Vec<usize> = (0..200).map(|row| row % IMAGES).collect();
+    let labels: Vec<usize> = rows.iter().map(|&row| bench.batch.labels[row]).collect();
+    let ids: Vec<ImageId> = (0..200).map(ImageId).collect();
+    let names: Vec<String> = (0..200).map(|row| row.to_string()).collect();
+    let load = |wanted: &[usize]| {
+        let known: Vec<usize> = wanted.iter().map(|&row| rows[row]).collect();
+        Ok(bench.batch.select(&known))
+    };
+    let pictures = Pictures { labels: &labels, ids: &ids, names: &names, load: &load };
+    let mut sizes = Vec::new();
+    let mut progress = |at: Progress| {
+        if at.stage == Stage::Targeted {
+            sizes.push(resident());
+        }
+    };
+    let options = AuditOptions { untargeted: false, ..options(2, TargetChoice::All) };
+    let stop = StopFlag::default();
+    super::audit(&bench.victim, pictures, &STEP, &options, &mut bench.log("memory"), &stop, &mut progress)
+        .expect("an audit");
+    println!("\nmemory {} {}", sizes[29], sizes[299]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_does_not_grow_with_the_number_of_batches() {
+    let program = std::env::current_exe().expect("path of the test program");
+    let output = std::process::Command::new(program)
+        .args(["--exact", "audit::perform::tests::measured_process", "--nocapture"])
+        .env("SYFAR_TEST_MEMORY", "1")
+        .output()
+        .expect("the test program starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("memory ")).expect("the process ended well");
+    let sizes: Vec<f64> = line.split(' ').map(|size| size.parse().expect("a number")).collect();
+    let growth = sizes[1] / sizes[0];
+    assert!(growth < 1.05, "after 300 batches {growth} times the memory of 30");
+}

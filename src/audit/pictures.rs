@@ -1,0 +1,19 @@
+//! The pictures of an audit.
+
+use crate::data::{Batch, ImageId};
+
+/// Loads the pictures with these positions, in this order, each once at most in a call.
+pub type Load<'a> = dyn Fn(&[usize]) -> Result<Batch, Box<dyn std::error::Error + Send + Sync>> + 'a;
+
+/// What an audit needs to know of a set of pictures. The three slices have one entry for each picture.
+#[derive(Clone, Copy)]
+pub struct Pictures<'a> {
+    /// Class indices.
+    pub labels: &'a [usize],
+    /// Stable ids, which key random targets.
+    pub ids: &'a [ImageId],
+    /// Names, such as paths inside the data set, which name the rows. No two are equal.
+    pub names: &'a [String],
+    /// Loads pixels on the victim's device.
+    pub load: &'a Load<'a>,
+}
