@@ -49,7 +49,7 @@ pub enum AuditError {
         cause: &'static str,
     },
     /// A class that the model doesn't have.
-    #[error("{what} is class {class}, but there are {classes} classes (0 to {last})", last = .classes - 1)]
+    #[error("{what} is class {class}, but there are {classes} classes, counted from 0")]
     Class {
         /// Where the class was found.
         what: String,

@@ -154,7 +154,7 @@ impl<'a> Work<'a> {
             (0..labels.len()).map(|image| self.clean(image).prediction != labels[image]).collect();
         let spared = left(Stage::Untargeted).filter(|task| wrong[task.image]);
         let attacked = left(Stage::Untargeted).filter(|task| !wrong[task.image]);
-        Ok(self.pass(Stage::Untargeted, spared, Self::spared_rows)?
+        Ok(self.pass(Stage::Untargeted, spared, |work, tasks| Ok(work.spared_rows(tasks)))?
             && self.pass(Stage::Untargeted, attacked, Self::attacked_rows)?
             && self.pass(Stage::Targeted, left(Stage::Targeted), Self::attacked_rows)?)
     }
@@ -195,9 +195,9 @@ impl<'a> Work<'a> {
     }
 
     /// Pictures that are misclassified without any change.
-    fn spared_rows(&mut self, tasks: &[Task]) -> Result<Vec<Row>, AuditError> {
+    fn spared_rows(&self, tasks: &[Task]) -> Vec<Row> {
         let row = |task: &Task| self.row(task, self.name, self.clean(task.image), Distance::default());
-        Ok(tasks.iter().map(row).collect())
+        tasks.iter().map(row).collect()
     }
 
     /// Pictures under the attack.
@@ -209,7 +209,7 @@ impl<'a> Work<'a> {
         let adversarial = self.attack.perturb(self.victim, &batch, &goal, self.seed).without_autodiff();
         self.cost = self.cost + (self.victim.cost() - before);
 
-        let distances = self.inspect(&batch, adversarial.clone(), tasks)?;
+        let distances = self.inspect(&batch, &adversarial, tasks)?;
         let scores = self.scores(adversarial, tasks, self.name)?;
         let found = tasks.iter().zip(scores).zip(distances);
         Ok(found.map(|((task, score), distance)| self.row(task, self.name, score, distance)).collect())
@@ -219,7 +219,7 @@ impl<'a> Work<'a> {
     fn inspect(
         &self,
         batch: &Batch,
-        adversarial: Tensor<4>,
+        adversarial: &Tensor<4>,
         tasks: &[Task],
     ) -> Result<Vec<Distance>, AuditError> {
         let violation = |task: &Task, cause: String| AuditError::Violation {
@@ -233,7 +233,7 @@ impl<'a> Work<'a> {
             return Err(violation(&tasks[0], cause));
         }
         let admitted = self.attack.admits(batch.images.clone(), adversarial.clone());
-        let (clean, adversarial) = (values(batch.images.clone())?, values(adversarial)?);
+        let (clean, adversarial) = (values(&batch.images)?, values(adversarial)?);
         let size = channels * height * width;
         let pairs = clean.chunks(size).zip(adversarial.chunks(size));
         tasks
@@ -271,7 +271,7 @@ impl<'a> Work<'a> {
     fn scores(&self, images: Tensor<4>, tasks: &[Task], stage: &str) -> Result<Vec<Score>, AuditError> {
         let logits = self.victim.logits(images);
         let classes = logits.dims()[1];
-        let rows = values(logits)?;
+        let rows = values(&logits)?;
         tasks
             .iter()
             .zip(rows.chunks(classes))

@@ -6,6 +6,9 @@ use crate::data::{Batch, ImageId};
 pub type Load<'a> = dyn Fn(&[usize]) -> Result<Batch, Box<dyn std::error::Error + Send + Sync>> + 'a;
 
 /// What an audit needs to know of a set of pictures. The three slices have one entry for each picture.
+///
+/// A split of a data set has all of it; `load` asks it for a batch on the victim's device and boxes the
+/// error, which the audit hands on as it is.
 #[derive(Clone, Copy)]
 pub struct Pictures<'a> {
     /// Class indices.

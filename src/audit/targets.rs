@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn a_listed_class_that_does_not_exist_is_an_error() {
         let error = TargetChoice::List(vec![0, 9]).check(3).expect_err("9 is no class").to_string();
-        assert_eq!(error, "a target is class 9, but there are 3 classes (0 to 2)");
+        assert_eq!(error, "a target is class 9, but there are 3 classes, counted from 0");
     }
 
     #[test]

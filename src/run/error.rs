@@ -33,10 +33,10 @@ pub enum RunError {
     NoRun(PathBuf),
     /// A run is resumed with another config than it was started with.
     #[error(
-        "the run in {path} was started with another config:{}\n\
+        "the run in {path} was started with another config:\n  {}\n\
          resume it with the config that it was started with ({path}/config.toml), \
          or start a new run in another directory",
-        .differences.iter().map(|line| format!("\n  {line}")).collect::<String>()
+        .differences.join("\n  ")
     )]
     ConfigDiffers {
         /// The run directory.

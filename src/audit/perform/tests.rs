@@ -39,7 +39,7 @@ impl Attack for Step {
     }
 
     fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool> {
-        let values = values((clean - adversarial).abs()).expect("host values");
+        let values = values(&(clean - adversarial).abs()).expect("host values");
         values
             .chunks(3 * 256)
             .map(|image| image.iter().all(|change| *change <= self.epsilon + 1e-6))
@@ -84,7 +84,7 @@ impl Bench {
         let pixels: Vec<f32> = (0..IMAGES * 3 * 256).map(|_| rng.random_range(0.0..1.0)).collect();
         let images = Tensor::from_data(TensorData::new(pixels, [IMAGES, 3, 16, 16]), &device);
         // Labels that the model gets right, but for the last three.
-        let logits = values(victim.logits(images.clone())).expect("host values");
+        let logits = values(&victim.logits(images.clone())).expect("host values");
         let labels = logits
             .chunks(CLASSES)
             .enumerate()
@@ -274,7 +274,7 @@ fn a_picture_that_breaks_a_rule_is_an_error_with_image_and_attack() {
     assert!(bright.contains("outside [0, 1]"), "{bright}");
     let outside = bench.error(&Fake { paint: |images| images, admits: false }, &options);
     assert!(outside.contains("outside its threat model"), "{outside}");
-    let smaller = Fake { paint: |images: Tensor<4>| images.slice([0..1]), admits: true };
+    let smaller = Fake { paint: |images: Tensor<4>| images.narrow(0, 0, 1), admits: true };
     assert!(bench.error(&smaller, &options).contains("shape [1, 3, 16, 16], not [4, 3, 16, 16]"));
     // No picture of these attacks is in the log: only the clean rows are, and those of the three images
     // that need no attack.
