@@ -11,7 +11,7 @@ use crate::Seed;
 pub(super) type Colour = [f32; 3];
 
 /// How far a sibling is from the other on the way to an unrelated person: 0 would be a twin.
-const SIBLING_CHANGE: f32 = 0.4;
+const SIBLING_CHANGE: f32 = 0.3;
 
 const SKINS: [Colour; 4] = [[0.95, 0.80, 0.70], [0.87, 0.67, 0.53], [0.66, 0.46, 0.33], [0.42, 0.28, 0.20]];
 const HAIRS: [Colour; 6] = [
@@ -33,6 +33,9 @@ pub(super) enum Hair {
     Long,
     Bald,
 }
+
+/// All styles, the one without beards last.
+const STYLES: [Hair; 5] = [Hair::Short, Hair::Fringe, Hair::Parted, Hair::Bald, Hair::Long];
 
 /// The traits.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,22 +90,16 @@ impl Person {
                 }
             }
         };
-        let mut choice: f32 = 0.0;
-        // A style cannot be moved a little: siblings share it.
-        let style = {
-            let mut rng = sibling.unwrap_or(seed).purpose("hair").rng();
-            choice += rng.random::<f32>();
-            let styles = [Hair::Short, Hair::Fringe, Hair::Parted, Hair::Bald, Hair::Long];
-            // Nobody is drawn with a beard and long hair, so that the beard stays visible.
-            let count = if beard { 4.0 } else { 5.0 };
-            styles[(choice * count) as usize]
-        };
+        // A style cannot be moved a little: siblings share it. Nobody is drawn with a beard and long hair,
+        // so that the beard stays visible.
+        let mut styles = sibling.unwrap_or(seed).purpose("hair").rng();
+        let hair = STYLES[styles.random_range(0..STYLES.len() - usize::from(beard))];
         let mut between = |low: f32, high: f32| low + (high - low) * gene();
         Self {
             skin: along(&SKINS, between(0.0, 1.0)),
             hair_colour: along(&HAIRS, between(0.0, 1.0)),
             iris: along(&IRISES, between(0.0, 1.0)),
-            hair: style,
+            hair,
             hairline: between(0.34, 0.50),
             hair_volume: between(0.05, 0.13),
             beard,

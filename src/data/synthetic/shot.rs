@@ -40,18 +40,23 @@ impl Shot {
         let t = between(-0.1, 0.1);
         Self {
             rotation: ((1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t)),
-            scale: between(0.92, 1.10),
-            shift: (between(-0.10, 0.10), between(-0.08, 0.08)),
+            scale: between(1.10, 1.32),
+            shift: (between(-0.09, 0.09), between(-0.07, 0.07)),
             turn: (between(-0.08, 0.08), between(-0.04, 0.04)),
             smile: between(-0.02, 0.05),
             mouth_open: between(-0.03, 0.04).max(0.0),
             eyes_open: between(0.65, 1.1),
             gaze: between(-0.03, 0.03),
-            brightness: between(0.75, 1.15),
-            light: (between(-0.35, 0.35), between(-0.25, 0.15)),
-            background: [between(0.15, 0.85), between(0.15, 0.85), between(0.15, 0.85)],
-            clothes: [between(0.1, 0.8), between(0.1, 0.8), between(0.1, 0.8)],
+            brightness: between(0.8, 1.12),
+            light: (between(-0.30, 0.30), between(-0.20, 0.12)),
+            background: tinted(between(0.35, 0.65), [between(-1.0, 1.0), between(-1.0, 1.0)]),
+            clothes: tinted(between(0.15, 0.7), [between(-2.0, 2.0), between(-2.0, 2.0)]),
             noise: between(0.02, 0.08),
         }
     }
+}
+
+/// A grey with some warmth or cold, and some green or purple.
+fn tinted(grey: f32, [warm, green]: [f32; 2]) -> Colour {
+    [grey + 0.06 * warm, grey + 0.04 * green, grey - 0.06 * warm]
 }
