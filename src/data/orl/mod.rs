@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use self::repair::{HEIGHT, WIDTH};
 use super::folder::{self, hexadecimal};
+use super::split::Listing;
 use super::{DataError, whole};
 use crate::Seed;
 
@@ -144,7 +145,7 @@ fn source(seed: u64) -> String {
 /// Whether a folder holds exactly these pictures in exactly this split.
 fn holds_the_set(out: &Path, seed: u64) -> bool {
     let Ok((_, listings)) = folder::list(out) else { return false };
-    let mut found: Vec<&String> = listings.iter().flat_map(|listing| listing.paths()).collect();
+    let mut found: Vec<&String> = listings.iter().flat_map(Listing::paths).collect();
     let places = places(seed);
     let mut expected: Vec<&String> = places.iter().collect();
     found.sort();
@@ -199,6 +200,16 @@ mod tests {
         }
         let left: Vec<_> = fs::read_dir(parent.path()).expect("the folder").collect();
         assert!(left.is_empty(), "a failed fetch leaves {left:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn when_pip_fails_so_does_the_fetch() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let out = parent.path().join("orl");
+        let message = fetch_orl_with(OsStr::new("false"), &out, 0).expect_err("it fails").to_string();
+        assert!(message.contains("it failed and said nothing"), "{message}");
+        assert!(!out.exists());
     }
 
     #[test]

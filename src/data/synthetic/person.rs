@@ -165,6 +165,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "these values are exact")]
     fn colours_go_from_the_first_to_the_last() {
         assert_eq!(along(&SKINS, 0.0), SKINS[0]);
         assert_eq!(along(&SKINS, 1.0), SKINS[3]);
