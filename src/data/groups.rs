@@ -55,7 +55,7 @@ struct Wrong {
 
 fn parse(bytes: &[u8], classes: &[String]) -> Result<Groups, Wrong> {
     let text = std::str::from_utf8(bytes).map_err(|error| Wrong {
-        line: 1 + bytes[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() as u64,
+        line: bytes[..=error.valid_up_to()].split(|byte| *byte == b'\n').count() as u64,
         reason: "not valid UTF-8; save the file as UTF-8".into(),
     })?;
     let mut reader =

@@ -10,6 +10,7 @@ mod orl;
 mod picture;
 mod sheet;
 mod split;
+mod synthetic;
 mod whole;
 
 pub use augment::{AugmentConfig, augment};
@@ -21,3 +22,4 @@ pub use order::{BatchOrder, epoch_batches};
 pub use orl::{OrlSummary, fetch_orl};
 pub use sheet::contact_sheet;
 pub use split::Split;
+pub use synthetic::{SyntheticConfig, SyntheticSummary, write_synthetic_faces};

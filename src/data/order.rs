@@ -27,7 +27,7 @@ pub enum BatchOrder {
 /// The rows of each batch of one epoch, given the label of each row.
 ///
 /// Batches have `batch_size` rows (0 counts as 1); the last has what is left over. If that is a single
-/// row it joins the batch before, because BatchNorm has no variance of one picture. Pass one seed per
+/// row it joins the batch before, because batch normalisation has no variance of one picture. Pass one seed per
 /// epoch.
 pub fn epoch_batches(labels: &[usize], batch_size: usize, order: BatchOrder, seed: Seed) -> Vec<Vec<usize>> {
     let batch_size = batch_size.max(1);

@@ -18,6 +18,7 @@ use sha2::{Digest, Sha256};
 
 use self::repair::{HEIGHT, WIDTH};
 use super::folder::{self, hexadecimal};
+use super::split::Listing;
 use super::{DataError, whole};
 use crate::Seed;
 
@@ -27,7 +28,7 @@ const PICTURES: usize = 10;
 const SPLITS: [(&str, usize); 3] = [("train", 6), ("val", 2), ("test", 2)];
 /// SHA-256 of the pixels of all pictures, person by person and in each by number, after the repair.
 const PIXELS_SHA256: &str = "9af88f3ac6c9119eff5db2695a87f3aa3f5fb3208ad65c1e0c2957aa51870207";
-/// Who wears glasses in most of their pictures, found by looking at all of them.
+/// Who wears glasses in more than five of their ten pictures, found by looking at all of them.
 const GROUPS: &str = include_str!("../../../assets/orl-groups.csv");
 #[cfg(windows)]
 const PYTHON: &str = "python";
@@ -135,7 +136,8 @@ fn source(seed: u64) -> String {
          of one pixel is inferred. SHA-256 of all repaired pixels: {PIXELS_SHA256}\n\
          \n\
          Split with seed {seed}: 6 pictures of each person in train, 2 in val, 2 in test.\n\
-         groups.csv: whether a person wears glasses in most of the ten pictures, found by looking.\n",
+         groups.csv: whether a person wears glasses in more than five of the ten pictures, found by\n\
+         looking. (s04 and s19 wear them in exactly five.)\n",
         package = fetch::PACKAGE,
     )
 }
@@ -143,7 +145,7 @@ fn source(seed: u64) -> String {
 /// Whether a folder holds exactly these pictures in exactly this split.
 fn holds_the_set(out: &Path, seed: u64) -> bool {
     let Ok((_, listings)) = folder::list(out) else { return false };
-    let mut found: Vec<&String> = listings.iter().flat_map(|listing| listing.paths()).collect();
+    let mut found: Vec<&String> = listings.iter().flat_map(Listing::paths).collect();
     let places = places(seed);
     let mut expected: Vec<&String> = places.iter().collect();
     found.sort();
@@ -198,6 +200,16 @@ mod tests {
         }
         let left: Vec<_> = fs::read_dir(parent.path()).expect("the folder").collect();
         assert!(left.is_empty(), "a failed fetch leaves {left:?}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn when_pip_fails_so_does_the_fetch() {
+        let parent = tempfile::tempdir().expect("a temporary folder");
+        let out = parent.path().join("orl");
+        let message = fetch_orl_with(OsStr::new("false"), &out, 0).expect_err("it fails").to_string();
+        assert!(message.contains("it failed and said nothing"), "{message}");
+        assert!(!out.exists());
     }
 
     #[test]
