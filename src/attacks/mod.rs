@@ -4,10 +4,23 @@
 //! model, keeps the best iterate of each image, and never reports its own success: whoever called it
 //! looks at the predictions.
 
+mod ascent;
+mod config;
+mod eyeglasses;
+mod frame;
 mod goal;
+mod magnitude;
+mod pgd;
+mod roa;
 mod threat;
 
+pub use config::{AttackConfig, AttackConfigError};
+pub use eyeglasses::{EyeglassConfig, Eyeglasses};
+pub use frame::{FrameConfig, MaskError, coverage, mask_from_png};
 pub use goal::Goal;
+pub use magnitude::{Magnitude, MagnitudeError};
+pub use pgd::{Pgd, PgdConfig};
+pub use roa::{Roa, RoaConfig, Search};
 pub use threat::{Norm, ThreatModel};
 
 use burn::tensor::Tensor;
