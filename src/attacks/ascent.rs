@@ -6,7 +6,7 @@
 //! reaches the goal and the other does not, and otherwise when its goal loss is higher; a loss that is
 //! not finite never wins.
 
-use burn::tensor::{Bool, Int, Tensor};
+use burn::tensor::{Int, Tensor};
 
 use super::Goal;
 use crate::data::{Batch, class_tensor};
@@ -122,7 +122,7 @@ impl<'a> Ascent<'a> {
         if !self.early_stop {
             return None;
         }
-        let reached: Vec<bool> = self.best.reached.to_data().iter::<bool>().collect();
+        let reached: Vec<bool> = self.best.reached.to_data().iter::<f32>().map(|is| is > 0.5).collect();
         if !reached.contains(&true) {
             return None;
         }
@@ -159,8 +159,9 @@ impl<'a> Ascent<'a> {
 struct Best {
     /// `[N, C, H, W]`.
     images: Tensor<4>,
-    /// Whether it reaches the goal, `[N]`.
-    reached: Tensor<1, Bool>,
+    /// 1 where it reaches the goal and 0 elsewhere, `[N]`. (On Burn's CPU device the rows that are
+    /// selected from a tensor of booleans are no booleans any more.)
+    reached: Tensor<1>,
     /// Its goal loss, minus infinity where that is not finite, `[N]`.
     loss: Tensor<1>,
 }
@@ -169,19 +170,19 @@ impl Best {
     fn new(images: Tensor<4>, logits: Tensor<2>, goal: &Goal, labels: &[usize]) -> Self {
         let loss = goal.loss(logits.clone(), labels);
         let finite = loss.clone().is_finite();
-        let reached = goal.reached_by(logits, labels).bool_and(finite.clone());
+        let reached = goal.reached_by(logits, labels).bool_and(finite.clone()).float();
         Self { images, reached, loss: loss.mask_fill(finite.bool_not(), f32::NEG_INFINITY) }
     }
 
     fn keep_better(&mut self, other: Self) {
-        let first = other.reached.clone().bool_and(self.reached.clone().bool_not());
+        let first = other.reached.clone().greater(self.reached.clone());
         let alike = other.reached.clone().equal(self.reached.clone());
         let better = first.bool_or(alike.bool_and(other.loss.clone().greater(self.loss.clone())));
         let shape = self.images.dims();
         let wide = better.clone().reshape([shape[0], 1, 1, 1]).expand(shape);
         self.images = self.images.clone().mask_where(wide, other.images);
         self.loss = self.loss.clone().mask_where(better, other.loss);
-        self.reached = self.reached.clone().bool_or(other.reached);
+        self.reached = self.reached.clone().max_pair(other.reached);
     }
 
     fn select(self, rows: &Tensor<1, Int>) -> Self {

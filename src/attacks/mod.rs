@@ -14,6 +14,13 @@ mod pgd;
 mod roa;
 mod threat;
 
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod oracle;
+
 pub use config::{AttackConfig, AttackConfigError};
 pub use eyeglasses::{EyeglassConfig, Eyeglasses};
 pub use frame::{FrameConfig, MaskError, coverage, mask_from_png};

@@ -6,14 +6,14 @@
 //! sum of squared gradients. Then the contents: starting from grey, `x <- clip(x + step * sign(g))` inside.
 //! The published search leaves out the last row and column of places; here they are always in.
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::ascent::{Ascent, Iterate};
 use super::config::{at_least_one, at_most_one, positive};
-use super::threat::{host, is_changed, is_pixel};
+use super::threat::{host, is_changed, is_pixel, writable};
 use super::{Attack, AttackConfigError, Goal, Magnitude};
 use crate::Seed;
-use crate::data::Batch;
+use crate::data::{Batch, class_tensor};
 use crate::models::Victim;
 
 /// The value of the rectangle before its contents are optimised.
@@ -151,7 +151,7 @@ impl Attack for Roa {
             if ascent.is_done() {
                 return;
             }
-            let images = grey(ascent.batch.images.clone(), inside.clone());
+            let images = grey(ascent.batch.images.clone(), &inside);
             let step_size = self.config.step_size.value();
             ascent.climb(InRectangle { images, inside, step_size }, self.config.steps);
         })
@@ -198,17 +198,16 @@ impl Roa {
         host(window_sums(strips, 3, &self.lefts, self.config.width))
     }
 
-    /// Tries grey at the candidates and returns for each image the pixels `[N, C, H, W]` of the place with
+    /// Tries grey at the candidates and returns for each image the mask `[N, 1, H, W]` of the place with
     /// the highest goal loss, the first one among equals.
-    fn place(&self, ascent: &mut Ascent, candidates: &[Vec<Corner>]) -> Tensor<4, Bool> {
+    fn place(&self, ascent: &mut Ascent, candidates: &[Vec<Corner>]) -> Tensor<4> {
         let images = ascent.batch.images.clone();
-        let count = ascent.batch.len();
-        let mut best = self.rectangles(&candidates[0], images.dims(), &images.device());
+        let [count, _, height, width] = images.dims();
+        let mut best = self.rectangles(&candidates[0], [height, width], &images.device());
         let mut highest = Tensor::<1>::full([count], f32::NEG_INFINITY, &images.device());
         for group in candidates.chunks((TOGETHER / count).max(1)) {
-            let many = images.clone().repeat_dim(0, group.len());
-            let inside = self.rectangles(&group.concat(), many.dims(), &images.device());
-            let many = grey(many, inside.clone());
+            let inside = self.rectangles(&group.concat(), [height, width], &images.device());
+            let many = grey(images.clone().repeat_dim(0, group.len()), &inside);
             let logits = ascent.logits(many.clone());
             for rank in 0..group.len() {
                 let rows = rank * count..(rank + 1) * count;
@@ -217,33 +216,28 @@ impl Roa {
                 ascent.offer(many.clone().slice(rows.clone()), logits);
                 let better = loss.clone().greater(highest.clone());
                 highest = highest.mask_where(better.clone(), loss);
-                let wide = better.reshape([count, 1, 1, 1]).expand(images.dims());
-                let here = inside.clone().slice(rows);
-                best = wide.clone().bool_and(here).bool_or(wide.bool_not().bool_and(best));
+                let wide = better.reshape([count, 1, 1, 1]).expand(best.dims());
+                best = best.mask_where(wide, inside.clone().slice(rows));
             }
         }
         best
     }
 
-    /// The pixels of one rectangle an image.
-    fn rectangles(&self, corners: &[Corner], shape: [usize; 4], device: &Device) -> Tensor<4, Bool> {
-        let [count, _, height, width] = shape;
-        let along = |size: usize, dims: [usize; 4]| {
-            Tensor::<1, Int>::arange(0..size as i64, device).float().reshape(dims)
+    /// The masks of some rectangles in a picture of a height and width, one a row: `[corners, 1, H, W]`.
+    fn rectangles(&self, corners: &[Corner], [height, width]: [usize; 2], device: &Device) -> Tensor<4> {
+        let place = |values: Vec<f32>| -> Tensor<4> {
+            Tensor::from_data(TensorData::new(values, [corners.len(), 1, 1, 1]), device)
         };
-        let column = |values: Vec<f32>| -> Tensor<4> {
-            Tensor::from_data(TensorData::new(values, [count, 1, 1, 1]), device)
-        };
-        let between = |position: Tensor<4>, start: Tensor<4>, length: usize| {
-            let distance = position - start;
+        let along = |size: usize| Tensor::<1, Int>::arange(0..size as i64, device).float();
+        let within = |distance: Tensor<4>, length: usize| {
             let after = distance.clone().greater_equal_elem(0.0);
-            after.bool_and(distance.lower_elem(length as f32))
+            after.bool_and(distance.lower_elem(length as f32)).float()
         };
-        let top = column(corners.iter().map(|corner| corner.0 as f32).collect());
-        let left = column(corners.iter().map(|corner| corner.1 as f32).collect());
-        let rows = between(along(height, [1, 1, height, 1]), top, self.config.height).expand(shape);
-        let columns = between(along(width, [1, 1, 1, width]), left, self.config.width).expand(shape);
-        rows.bool_and(columns)
+        let top = place(corners.iter().map(|corner| corner.0 as f32).collect());
+        let left = place(corners.iter().map(|corner| corner.1 as f32).collect());
+        let rows = within(along(height).reshape([1, 1, height, 1]) - top, self.config.height);
+        let columns = within(along(width).reshape([1, 1, 1, width]) - left, self.config.width);
+        rows * columns
     }
 }
 
@@ -255,7 +249,7 @@ fn window_sums(values: Tensor<4>, dim: usize, offsets: &[usize], length: usize) 
     let sums = Tensor::cat(vec![Tensor::zeros(zeros, &device), values.cumsum(dim)], dim);
     let at = |shift: usize| {
         let index: Vec<usize> = offsets.iter().map(|offset| offset + shift).collect();
-        sums.clone().select(dim, crate::data::class_tensor(&index, &device))
+        sums.clone().select(dim, class_tensor(&index, &device))
     };
     at(length) - at(0)
 }
@@ -268,8 +262,9 @@ fn descending(values: &[f32]) -> Vec<usize> {
 }
 
 /// Paints some pixels grey.
-fn grey(images: Tensor<4>, inside: Tensor<4, Bool>) -> Tensor<4> {
-    images.mask_fill(inside, GREY)
+fn grey(images: Tensor<4>, inside: &Tensor<4>) -> Tensor<4> {
+    let shape = images.dims();
+    images.mask_fill(writable(inside, shape), GREY)
 }
 
 /// How many rows (or columns) there are from the first to the last one.
@@ -282,7 +277,8 @@ fn extent(positions: impl Iterator<Item = usize> + Clone) -> usize {
 
 struct InRectangle {
     images: Tensor<4>,
-    inside: Tensor<4, Bool>,
+    /// `[N, 1, H, W]`.
+    inside: Tensor<4>,
     step_size: f32,
 }
 
@@ -293,7 +289,8 @@ impl Iterate for InRectangle {
 
     fn step(self, gradient: Tensor<4>) -> Self {
         let moved = (self.images.clone() + gradient.sign().mul_scalar(self.step_size)).clamp(0.0, 1.0);
-        Self { images: self.images.mask_where(self.inside.clone(), moved), ..self }
+        let inside = writable(&self.inside, moved.dims());
+        Self { images: self.images.mask_where(inside, moved), ..self }
     }
 
     fn select(self, rows: Tensor<1, Int>) -> Self {
