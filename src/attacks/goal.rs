@@ -1,6 +1,6 @@
 //! What an attack is after.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Bool, Tensor};
 
 use crate::data::class_tensor;
 
@@ -34,6 +34,15 @@ impl Goal {
         match self {
             Self::Untargeted => prediction != label,
             Self::Targeted(targets) => prediction == targets[row],
+        }
+    }
+
+    /// Whether each row of logits is classified as the attack wants: `[N, K]` to `[N]`.
+    pub(super) fn reached_by(&self, logits: Tensor<2>, labels: &[usize]) -> Tensor<1, Bool> {
+        let prediction = logits.clone().argmax(1).squeeze_dim::<1>(1);
+        match self {
+            Self::Untargeted => prediction.not_equal(class_tensor(labels, &logits.device())),
+            Self::Targeted(targets) => prediction.equal(class_tensor(targets, &logits.device())),
         }
     }
 

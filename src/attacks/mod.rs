@@ -4,10 +4,30 @@
 //! model, keeps the best iterate of each image, and never reports its own success: whoever called it
 //! looks at the predictions.
 
+mod ascent;
+mod config;
+mod eyeglasses;
+mod frame;
 mod goal;
+mod magnitude;
+mod pgd;
+mod roa;
 mod threat;
 
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod oracle;
+
+pub use config::{AttackConfig, AttackConfigError};
+pub use eyeglasses::{EyeglassConfig, Eyeglasses};
+pub use frame::{FrameConfig, MaskError, coverage, mask_from_png};
 pub use goal::{Goal, cross_entropy};
+pub use magnitude::{Magnitude, MagnitudeError};
+pub use pgd::{Pgd, PgdConfig};
+pub use roa::{Roa, RoaConfig, Search};
 pub use threat::{Norm, ThreatModel};
 
 use burn::tensor::Tensor;

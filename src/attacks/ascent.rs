@@ -1,0 +1,205 @@
+//! The climb that all iterative attacks share: judge every picture, keep the best one of each image, and
+//! stop working on an image once its goal is reached.
+//!
+//! Published attacks often return the last iterate. A step too many can undo a success, so here whatever
+//! was shown to the victim counts, the clean picture first. One picture is better than another when it
+//! reaches the goal and the other does not, and otherwise when its goal loss is higher; a loss that is
+//! not finite never wins.
+
+use burn::tensor::{Int, Tensor};
+
+use super::Goal;
+use crate::data::{Batch, class_tensor};
+use crate::models::Victim;
+
+/// The state of an iterative attack on `n` images: their current pictures and what goes along with them.
+pub(super) trait Iterate: Sized {
+    /// The pictures that the victim is shown next, `[n, C, H, W]` in `[0, 1]`.
+    fn pictures(&self) -> Tensor<4>;
+
+    /// One step that raises the goal loss. `gradient` `[n, C, H, W]` is its gradient at the pictures,
+    /// divided by its largest absolute value image by image; where it vanishes it is zero.
+    #[must_use]
+    fn step(self, gradient: Tensor<4>) -> Self;
+
+    /// The state of some of the images.
+    #[must_use]
+    fn select(self, rows: Tensor<1, Int>) -> Self;
+}
+
+/// An attack in progress on a batch.
+pub(super) struct Ascent<'a> {
+    victim: &'a Victim,
+    /// Whether images that reached their goal are dropped: right for an evaluation, where success is
+    /// all that counts, and wrong for training, where the strongest picture is wanted.
+    early_stop: bool,
+    /// The images that are still worked on, clean.
+    pub batch: Batch,
+    /// Their goals.
+    pub goal: Goal,
+    /// Their positions in the batch that was attacked.
+    rows: Vec<usize>,
+    best: Best,
+    finished: Vec<(Vec<usize>, Tensor<4>)>,
+}
+
+impl<'a> Ascent<'a> {
+    /// The best pictures that an attack finds for a batch. The clean pictures are judged before it
+    /// starts; it is not started when nothing is left to do.
+    pub fn run(
+        victim: &'a Victim,
+        batch: &Batch,
+        goal: &Goal,
+        early_stop: bool,
+        attack: impl FnOnce(&mut Self),
+    ) -> Tensor<4> {
+        let clean = batch.images.clone();
+        if batch.is_empty() {
+            return clean;
+        }
+        let best = Best::new(clean.clone(), victim.logits(clean), goal, &batch.labels);
+        let rows = (0..batch.len()).collect();
+        let (batch, goal) = (batch.clone(), goal.clone());
+        let mut ascent = Self { victim, early_stop, batch, goal, rows, best, finished: Vec::new() };
+        ascent.drop_reached();
+        if !ascent.is_done() {
+            attack(&mut ascent);
+        }
+        ascent.finish()
+    }
+
+    /// Whether no image is left to work on.
+    pub fn is_done(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// The goal loss of each row of logits, `[N, K]` to `[N]`.
+    pub fn loss(&self, logits: Tensor<2>) -> Tensor<1> {
+        self.goal.loss(logits, &self.batch.labels)
+    }
+
+    /// The normalised gradient of the goal loss at some pictures of the images that are worked on, which
+    /// are judged too.
+    pub fn gradient(&mut self, images: Tensor<4>) -> Tensor<4> {
+        let found = self.victim.input_gradient(images.clone(), |logits| self.loss(logits));
+        self.offer(images, found.logits);
+        normalise(found.gradient)
+    }
+
+    /// Lets some pictures of the images that are worked on compete, given their logits `[N, K]`.
+    pub fn offer(&mut self, images: Tensor<4>, logits: Tensor<2>) {
+        let offered = Best::new(images, logits, &self.goal, &self.batch.labels);
+        self.best.keep_better(offered);
+    }
+
+    /// The victim's logits.
+    pub fn logits(&self, images: Tensor<4>) -> Tensor<2> {
+        self.victim.logits(images)
+    }
+
+    /// Takes some steps and judges every picture on the way, the first and the last included.
+    pub fn climb<I: Iterate>(&mut self, mut iterate: I, steps: usize) {
+        for _ in 0..steps {
+            let mut gradient = self.gradient(iterate.pictures());
+            if let Some(kept) = self.drop_reached() {
+                if self.is_done() {
+                    return;
+                }
+                iterate = iterate.select(kept.clone());
+                gradient = gradient.select(0, kept);
+            }
+            iterate = iterate.step(gradient);
+        }
+        let last = iterate.pictures();
+        let logits = self.logits(last.clone());
+        self.offer(last, logits);
+        self.drop_reached();
+    }
+
+    /// With early stopping, takes the images that reached their goal out of the work. If there were any,
+    /// returns the positions of the others among those that were worked on.
+    pub fn drop_reached(&mut self) -> Option<Tensor<1, Int>> {
+        if !self.early_stop {
+            return None;
+        }
+        let reached: Vec<bool> = self.best.reached.to_data().iter::<f32>().map(|is| is > 0.5).collect();
+        if !reached.contains(&true) {
+            return None;
+        }
+        let (done, kept): (Vec<usize>, Vec<usize>) = (0..reached.len()).partition(|&row| reached[row]);
+        let device = self.batch.images.device();
+        let images = self.best.images.clone().select(0, class_tensor(&done, &device));
+        self.finished.push((done.iter().map(|&row| self.rows[row]).collect(), images));
+        self.rows = kept.iter().map(|&row| self.rows[row]).collect();
+        let index = class_tensor(&kept, &device);
+        if !kept.is_empty() {
+            self.batch = self.batch.select(&kept);
+            self.goal = self.goal.select(&kept);
+            self.best = self.best.clone().select(&index);
+        }
+        Some(index)
+    }
+
+    /// The best pictures of all images in the order of the batch.
+    fn finish(mut self) -> Tensor<4> {
+        if !self.is_done() {
+            self.finished.push((self.rows, self.best.images));
+        }
+        let (rows, parts): (Vec<Vec<usize>>, Vec<Tensor<4>>) = self.finished.into_iter().unzip();
+        let rows = rows.concat();
+        let mut position = vec![0; rows.len()];
+        rows.iter().enumerate().for_each(|(index, &row)| position[row] = index);
+        let device = parts[0].device();
+        Tensor::cat(parts, 0).select(0, class_tensor(&position, &device))
+    }
+}
+
+/// A picture of each image with its merit.
+#[derive(Clone)]
+struct Best {
+    /// `[N, C, H, W]`.
+    images: Tensor<4>,
+    /// 1 where it reaches the goal and 0 elsewhere, `[N]`. (On Burn's CPU device the rows that are
+    /// selected from a tensor of booleans are no booleans any more.)
+    reached: Tensor<1>,
+    /// Its goal loss, minus infinity where that is not finite, `[N]`.
+    loss: Tensor<1>,
+}
+
+impl Best {
+    fn new(images: Tensor<4>, logits: Tensor<2>, goal: &Goal, labels: &[usize]) -> Self {
+        let loss = goal.loss(logits.clone(), labels);
+        let finite = loss.clone().is_finite();
+        let reached = goal.reached_by(logits, labels).bool_and(finite.clone()).float();
+        Self { images, reached, loss: loss.mask_fill(finite.bool_not(), f32::NEG_INFINITY) }
+    }
+
+    fn keep_better(&mut self, other: Self) {
+        let first = other.reached.clone().greater(self.reached.clone());
+        let alike = other.reached.clone().equal(self.reached.clone());
+        let better = first.bool_or(alike.bool_and(other.loss.clone().greater(self.loss.clone())));
+        let shape = self.images.dims();
+        let wide = better.clone().reshape([shape[0], 1, 1, 1]).expand(shape);
+        self.images = self.images.clone().mask_where(wide, other.images);
+        self.loss = self.loss.clone().mask_where(better, other.loss);
+        self.reached = self.reached.clone().max_pair(other.reached);
+    }
+
+    fn select(self, rows: &Tensor<1, Int>) -> Self {
+        Self {
+            images: self.images.select(0, rows.clone()),
+            reached: self.reached.select(0, rows.clone()),
+            loss: self.loss.select(0, rows.clone()),
+        }
+    }
+}
+
+/// Divides each image's values by the largest absolute one. What is not finite becomes zero before, and
+/// an image of zeros stays one: the published attacks divide zero by zero there.
+pub(super) fn normalise(gradient: Tensor<4>) -> Tensor<4> {
+    let broken = gradient.clone().is_finite().bool_not();
+    let gradient = gradient.mask_fill(broken, 0.0);
+    let largest = gradient.clone().max_abs_dims(&[1, 2, 3]);
+    let nothing = largest.clone().equal_elem(0.0);
+    gradient / largest.mask_fill(nothing, 1.0)
+}

@@ -1,0 +1,349 @@
+//! One table of all attacks, and what holds for each of them. A check is a function that says what is
+//! wrong, so that attacks which are broken on purpose show that it would be noticed.
+
+use burn::module::{ModuleVisitor, Param};
+
+use super::fixtures::{LinearModel, SHAPE, SIZE, batch, network, values};
+use super::*;
+use crate::data::Batch;
+
+type Checked = Result<(), String>;
+
+const CLASSES: usize = 3;
+const COUNT: usize = 6;
+
+/// All attacks, small.
+fn table() -> Vec<AttackConfig> {
+    let pgd = PgdConfig {
+        step_size: Some(Magnitude::levels(2)),
+        steps: 4,
+        early_stop: false,
+        ..PgdConfig::default()
+    };
+    let roa =
+        RoaConfig { height: 6, width: 5, stride: 3, steps: 4, early_stop: false, ..RoaConfig::default() };
+    let l2 = PgdConfig {
+        norm: Norm::L2,
+        epsilon: "1.5".parse().expect("a magnitude"),
+        step_size: Some("0.3".parse().expect("a magnitude")),
+        ..pgd.clone()
+    };
+    vec![
+        AttackConfig::Pgd(PgdConfig { restarts: 2, ..pgd.clone() }),
+        AttackConfig::Pgd(PgdConfig { random_start: false, ..pgd }),
+        AttackConfig::Pgd(l2.clone()),
+        AttackConfig::Pgd(PgdConfig { random_start: false, ..l2 }),
+        AttackConfig::Roa(RoaConfig { search: Search::Exhaustive, ..roa.clone() }),
+        AttackConfig::Roa(roa),
+        AttackConfig::Eyeglasses(EyeglassConfig { steps: 4, early_stop: false, ..EyeglassConfig::default() }),
+    ]
+}
+
+fn with(config: &AttackConfig, new_steps: usize, stop: bool) -> Box<dyn Attack> {
+    let mut config = config.clone();
+    let (steps, early_stop) = match &mut config {
+        AttackConfig::Pgd(config) => (&mut config.steps, &mut config.early_stop),
+        AttackConfig::Roa(config) => (&mut config.steps, &mut config.early_stop),
+        AttackConfig::Eyeglasses(config) => (&mut config.steps, &mut config.early_stop),
+    };
+    (*steps, *early_stop) = (new_steps, stop);
+    config.build(SHAPE).expect("the table is valid")
+}
+
+/// A victim with pictures and a goal.
+struct Scene {
+    victim: Victim,
+    batch: Batch,
+    goal: Goal,
+}
+
+impl Scene {
+    /// Linear and convolutional, untargeted and targeted.
+    fn all() -> Vec<Self> {
+        let goals = [Goal::Untargeted, Self::towards_the_next_class()];
+        goals
+            .into_iter()
+            .flat_map(|goal| {
+                [Victim::new(&LinearModel::new(CLASSES, 2)), Victim::new(&network(CLASSES))]
+                    .map(|victim| Self { victim, batch: batch(COUNT, CLASSES, 0.0), goal: goal.clone() })
+            })
+            .collect()
+    }
+
+    fn targeted() -> impl Iterator<Item = Self> {
+        Self::all().into_iter().filter(|scene| scene.goal != Goal::Untargeted)
+    }
+
+    fn towards_the_next_class() -> Goal {
+        Goal::Targeted((0..COUNT).map(|image| (image + 1) % CLASSES).collect())
+    }
+
+    fn run(&self, attack: &dyn Attack) -> Tensor<4> {
+        attack.perturb(&self.victim, &self.batch, &self.goal, Seed::new(9))
+    }
+
+    /// Goal loss of each picture.
+    fn losses(&self, images: Tensor<4>) -> Vec<f32> {
+        values(self.goal.loss(self.victim.logits(images), &self.batch.labels))
+    }
+
+    fn reached(&self, images: Tensor<4>) -> Vec<bool> {
+        let reached = self.goal.reached_by(self.victim.logits(images), &self.batch.labels);
+        reached.to_data().iter::<bool>().collect()
+    }
+}
+
+fn check(holds: bool, attack: &dyn Attack, what: &str) -> Checked {
+    if holds { Ok(()) } else { Err(format!("{}: {what}", attack.name())) }
+}
+
+fn stays_inside(attack: &dyn Attack, scene: &Scene) -> Checked {
+    let found = scene.run(attack);
+    let inside = attack.admits(scene.batch.images.clone(), found.clone()).iter().all(|is| *is);
+    check(inside, attack, "leaves its threat model")?;
+    check(values(found).iter().all(|value| (0.0..=1.0).contains(value)), attack, "leaves the range of pixels")
+}
+
+fn is_deterministic(attack: &dyn Attack, scene: &Scene) -> Checked {
+    let same = values(scene.run(attack)) == values(scene.run(attack));
+    check(same, attack, "gives two results for one seed")
+}
+
+fn does_not_see_the_batch(attack: &dyn Attack, scene: &Scene) -> Checked {
+    let whole = values(scene.run(attack));
+    let half = |rows: &[usize]| {
+        let (batch, goal) = (scene.batch.select(rows), scene.goal.select(rows));
+        values(attack.perturb(&scene.victim, &batch, &goal, Seed::new(9)))
+    };
+    let halves = [half(&[0, 2, 4]), half(&[1, 3, 5])];
+    let same = (0..COUNT).all(|image| {
+        let apart = &halves[image % 2][image / 2 * SIZE..][..SIZE];
+        apart.iter().zip(&whole[image * SIZE..]).all(|(a, b)| (a - b).abs() < 1e-6)
+    });
+    check(same, attack, "depends on the other images of the batch")
+}
+
+fn never_loses(attack: &dyn Attack, scene: &Scene) -> Checked {
+    let clean = (scene.losses(scene.batch.images.clone()), scene.reached(scene.batch.images.clone()));
+    let images = scene.run(attack);
+    let found = (scene.losses(images.clone()), scene.reached(images));
+    no_worse(&clean, &found, attack, "is worse than doing nothing")
+}
+
+/// Merits are the goal losses and whether the goals are reached.
+fn no_worse(
+    before: &(Vec<f32>, Vec<bool>),
+    after: &(Vec<f32>, Vec<bool>),
+    attack: &dyn Attack,
+    what: &str,
+) -> Checked {
+    let holds = (0..COUNT).all(|image| {
+        let gained = after.1[image] && !before.1[image];
+        let lost = before.1[image] && !after.1[image];
+        gained || (!lost && after.0[image] >= before.0[image] - 1e-5)
+    });
+    check(holds, attack, what)
+}
+
+/// The same attack with more and more steps: the best picture so far can only get better.
+fn more_steps_never_hurt(attacks: &[Box<dyn Attack>], scene: &Scene) -> Checked {
+    let merits: Vec<(Vec<f32>, Vec<bool>)> = attacks
+        .iter()
+        .map(|attack| scene.run(attack.as_ref()))
+        .map(|images| (scene.losses(images.clone()), scene.reached(images)))
+        .collect();
+    merits.windows(2).zip(attacks).try_for_each(|(pair, attack)| {
+        no_worse(&pair[0], &pair[1], attack.as_ref(), "is worse with more steps")
+    })
+}
+
+/// One step towards a target makes it more probable than before, for most images; and so do the steps
+/// after it, which an attack that runs away from its target does not survive by a lucky start.
+fn approaches_the_target(one: &dyn Attack, three: &dyn Attack, scene: &Scene) -> Checked {
+    let clean = scene.losses(scene.batch.images.clone());
+    let (first, third) = (scene.losses(scene.run(one)), scene.losses(scene.run(three)));
+    let risen = |a: &[f32], b: &[f32]| a.iter().zip(b).filter(|(a, b)| b > a).count();
+    check(risen(&clean, &first) >= COUNT - 1, one, "one step does not raise the target's probability")?;
+    check(risen(&first, &third) >= COUNT - 1, three, "more steps do not raise the target's probability")
+}
+
+#[test]
+fn every_attack_stays_in_its_threat_model() {
+    for (scene, config) in Scene::all().iter().flat_map(|scene| table().into_iter().map(move |c| (scene, c)))
+    {
+        for stop in [false, true] {
+            stays_inside(with(&config, 4, stop).as_ref(), scene).expect("contract");
+        }
+    }
+}
+
+#[test]
+fn every_attack_is_a_function_of_its_seed_and_each_image() {
+    for (scene, config) in Scene::all().iter().flat_map(|scene| table().into_iter().map(move |c| (scene, c)))
+    {
+        for stop in [false, true] {
+            let attack = with(&config, 4, stop);
+            is_deterministic(attack.as_ref(), scene).expect("contract");
+            does_not_see_the_batch(attack.as_ref(), scene).expect("contract");
+        }
+    }
+}
+
+#[test]
+fn every_attack_keeps_the_best_picture() {
+    for (scene, config) in Scene::all().iter().flat_map(|scene| table().into_iter().map(move |c| (scene, c)))
+    {
+        never_loses(with(&config, 3, false).as_ref(), scene).expect("contract");
+        never_loses(with(&config, 3, true).as_ref(), scene).expect("contract");
+        let longer: Vec<Box<dyn Attack>> = (1..5).map(|steps| with(&config, steps, false)).collect();
+        more_steps_never_hurt(&longer, scene).expect("contract");
+    }
+}
+
+#[test]
+fn every_targeted_attack_approaches_its_target() {
+    for scene in Scene::targeted() {
+        for config in table() {
+            let (one, three) = (with(&config, 1, false), with(&config, 3, false));
+            approaches_the_target(one.as_ref(), three.as_ref(), &scene).expect("contract");
+        }
+    }
+}
+
+#[test]
+fn early_stopping_changes_the_work_but_not_the_success() {
+    for config in table() {
+        for goal in [Goal::Untargeted, Scene::towards_the_next_class()] {
+            let run = |stop| {
+                let victim = Victim::new(&network(CLASSES));
+                let scene = Scene { victim, batch: batch(COUNT, CLASSES, 0.0), goal: goal.clone() };
+                let images = scene.run(with(&config, 4, stop).as_ref());
+                let gradients = scene.victim.cost().gradients;
+                (scene.reached(images), gradients)
+            };
+            let ((without, all), (stopped, fewer)) = (run(false), run(true));
+            assert_eq!(without, stopped, "{config:?}");
+            assert!(fewer < all || !stopped.contains(&true), "{config:?}: {fewer} of {all}");
+        }
+    }
+}
+
+#[test]
+fn a_budget_of_zero_changes_nothing() {
+    for norm in [Norm::Linf, Norm::L2] {
+        for random_start in [false, true] {
+            let epsilon = Magnitude::levels(0);
+            let config = PgdConfig { norm, epsilon, random_start, early_stop: false, ..PgdConfig::default() };
+            let attack = config.build().expect("valid");
+            for scene in Scene::all() {
+                assert_eq!(values(scene.run(&attack)), values(scene.batch.images.clone()));
+            }
+        }
+    }
+}
+
+#[test]
+fn restarts_never_hurt() {
+    let attacks: Vec<Box<dyn Attack>> = (1..5)
+        .map(|restarts| {
+            let config = PgdConfig { restarts, steps: 2, early_stop: false, ..PgdConfig::default() };
+            Box::new(config.build().expect("valid")) as Box<dyn Attack>
+        })
+        .collect();
+    for scene in Scene::all() {
+        more_steps_never_hurt(&attacks, &scene).expect("contract");
+    }
+}
+
+#[test]
+fn no_attack_touches_the_model() {
+    struct Visited(Vec<(Vec<f32>, bool, bool)>);
+    impl ModuleVisitor for Visited {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            let tensor = param.val();
+            self.0.push((values(tensor.clone()), tensor.is_require_grad(), tensor.is_autodiff()));
+        }
+    }
+    let model = network(CLASSES);
+    let visit = || {
+        let mut visited = Visited(Vec::new());
+        burn::module::Module::visit(&model, &mut visited);
+        visited.0
+    };
+    let before = visit();
+    let batch = batch(COUNT, CLASSES, 0.0);
+    for config in table() {
+        let victim = Victim::new(&model);
+        let images = with(&config, 2, true).perturb(&victim, &batch, &Goal::Untargeted, Seed::new(0));
+        assert!(!images.is_autodiff(), "{config:?}: the pictures carry a graph into the update");
+        assert!(before == visit(), "{config:?} changes weights, statistics or what is tracked");
+    }
+}
+
+#[test]
+fn no_image_is_no_work() {
+    let empty = batch(0, CLASSES, 0.0);
+    let victim = Victim::new(&network(CLASSES));
+    for config in table() {
+        let found = with(&config, 2, true).perturb(&victim, &empty, &Goal::Untargeted, Seed::new(0));
+        assert_eq!(found.dims(), [0, 3, SHAPE[1], SHAPE[2]]);
+    }
+    assert_eq!(victim.cost().gradients, 0);
+}
+
+/// PGD as it should not be: it may go the wrong way, and it returns the last iterate, wherever that is.
+struct Broken {
+    direction: f32,
+    steps: usize,
+    step_size: f32,
+    epsilon: f32,
+}
+
+impl Attack for Broken {
+    fn name(&self) -> &'static str {
+        "broken"
+    }
+
+    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, _seed: Seed) -> Tensor<4> {
+        let ball = ThreatModel::Ball { norm: Norm::Linf, epsilon: self.epsilon };
+        (0..self.steps).fold(batch.images.clone(), |images, _| {
+            let found = victim.input_gradient(images.clone(), |logits| goal.loss(logits, &batch.labels));
+            let step = found.gradient.sign().mul_scalar(self.direction * self.step_size);
+            ball.project(batch.images.clone(), images + step)
+        })
+    }
+
+    fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool> {
+        // Half of what it does, to show that leaving the threat model is noticed.
+        ThreatModel::Ball { norm: Norm::Linf, epsilon: self.epsilon / 2.0 }.contains(clean, adversarial)
+    }
+}
+
+#[test]
+fn an_attack_that_runs_away_from_its_target_fails_the_contract() {
+    let with = |direction, steps| Broken { direction, steps, step_size: 0.01, epsilon: 0.1 };
+    for scene in Scene::targeted() {
+        approaches_the_target(&with(1.0, 1), &with(1.0, 3), &scene).expect("the right way");
+        let error = approaches_the_target(&with(-1.0, 1), &with(-1.0, 3), &scene).expect_err("the wrong way");
+        assert!(error.contains("does not raise"), "{error}");
+        never_loses(&with(-1.0, 3), &scene).expect_err("the wrong way");
+    }
+}
+
+#[test]
+fn an_attack_that_returns_its_last_iterate_fails_the_contract() {
+    let attacks: Vec<Box<dyn Attack>> = (1..9)
+        .map(|steps| {
+            Box::new(Broken { direction: 1.0, steps, step_size: 0.5, epsilon: 1.0 }) as Box<dyn Attack>
+        })
+        .collect();
+    let victim = Victim::new(&network(CLASSES));
+    let scene = Scene { victim, batch: batch(COUNT, CLASSES, 0.0), goal: Scene::towards_the_next_class() };
+    more_steps_never_hurt(&attacks, &scene).expect_err("the last iterate is not the best one");
+}
+
+#[test]
+fn an_attack_that_leaves_its_threat_model_fails_the_contract() {
+    let attack = Broken { direction: 1.0, steps: 1, step_size: 0.1, epsilon: 0.1 };
+    stays_inside(&attack, &Scene::all()[0]).expect_err("it changes twice as much as it admits");
+}

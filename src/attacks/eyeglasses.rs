@@ -1,0 +1,222 @@
+//! The eyeglass attack (Sharif, Bhagavatula, Bauer and Reiter, "Accessorize to a crime", CCS 2016), in the
+//! digital form of Wu, Tong and Vorobeychik (ICLR 2020): any colours on the frame of a pair of eyeglasses.
+//!
+//! Start from the best of five plain colours. Then `r <- momentum * r + step * g / max|g|` and
+//! `colours <- clip(colours + r)`, where `g` is the gradient of the goal loss on the frame: its size
+//! counts, not only its sign. Differences from the published code, on purpose:
+//! - Targeted means towards the target. The published targeted attack adds the gradient of the target's
+//!   cross-entropy and so runs away from it.
+//! - The published code sets colours and momentum that would overflow to zero change, and rounds at each
+//!   step. Here real-valued colours are clipped and the momentum is kept. The victim is shown the colours
+//!   rounded to 8 bits, and the gradient there is applied to the unrounded ones (straight through), so what
+//!   is judged and returned is a picture that can be saved.
+//! - The best picture is kept, and a zero gradient moves nothing instead of dividing by zero.
+//!
+//! There is no printing or motion in it: a digital claim.
+
+use std::path::PathBuf;
+
+use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+
+use super::ascent::{Ascent, Iterate, normalise};
+use super::config::{at_least_one, at_most_one, positive, within};
+use super::frame::{FrameConfig, mask_from_png};
+use super::threat::writable;
+use super::{Attack, AttackConfigError, Goal, Magnitude, ThreatModel};
+use crate::Seed;
+use crate::data::Batch;
+use crate::models::Victim;
+
+/// The plain frames to start from, RGB in 8 bits: the colours of Sharif et al.
+const COLOURS: [[u8; 3]; 5] =
+    [[128, 128, 128], [220, 130, 0], [160, 105, 55], [200, 175, 30], [220, 210, 50]];
+
+/// The frame, and how to search its colours.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EyeglassConfig {
+    /// Measures of the frame to draw; the default frame when neither this nor `mask` is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frame: Option<FrameConfig>,
+    /// A PNG of the size of the pictures, white where the attack may write, instead of a drawn frame.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mask: Option<PathBuf>,
+    /// Gradient steps, at least 1; 40 by default.
+    pub steps: usize,
+    /// Largest change of a value in a step (before momentum), in units of pixels in `[0, 1]`; 20/255 by
+    /// default.
+    pub step_size: Magnitude,
+    /// Share of the last change that is repeated, in `[0, 1]`; 0.4 by default.
+    pub momentum: f32,
+    /// Whether to leave an image alone once its goal is reached; on by default. Off for training.
+    pub early_stop: bool,
+}
+
+impl Default for EyeglassConfig {
+    fn default() -> Self {
+        Self {
+            frame: None,
+            mask: None,
+            steps: 40,
+            step_size: Magnitude::levels(20),
+            momentum: 0.4,
+            early_stop: true,
+        }
+    }
+}
+
+impl EyeglassConfig {
+    /// Checks the values, without opening a file.
+    ///
+    /// # Errors
+    /// Names the first value that cannot be meant.
+    pub fn validate(&self) -> Result<(), AttackConfigError> {
+        if let Some(frame) = &self.frame {
+            frame.validate()?;
+            if let Some(mask) = &self.mask {
+                return Err(AttackConfigError::Value {
+                    key: "mask",
+                    found: mask.display().to_string(),
+                    expected: "either a mask or the measures of a frame".to_owned(),
+                    advice: "remove `mask` or the table `frame`".to_owned(),
+                });
+            }
+        }
+        at_least_one("steps", self.steps)?;
+        positive("step_size", &self.step_size)?;
+        at_most_one("step_size", &self.step_size)?;
+        within("momentum", self.momentum, 0.0..=1.0)
+    }
+
+    /// The attack on pictures of this shape, `[C, H, W]`.
+    ///
+    /// # Errors
+    /// As for [`EyeglassConfig::validate`], and when the mask cannot be used or nothing of the frame is
+    /// inside the picture.
+    pub fn build(&self, [_, height, width]: [usize; 3]) -> Result<Eyeglasses, AttackConfigError> {
+        self.validate()?;
+        let mask = match &self.mask {
+            Some(path) => mask_from_png(path, height, width)?,
+            None => self.frame.unwrap_or_default().draw(height, width),
+        };
+        if !mask.contains(&true) {
+            return Err(AttackConfigError::Value {
+                key: "frame",
+                found: "outside the picture".to_owned(),
+                expected: format!("a frame that covers some of {height} x {width} pixels"),
+                advice: "leave its measures out to get the default".to_owned(),
+            });
+        }
+        let mask = TensorData::new(mask.into_iter().map(f32::from).collect(), [1, 1, height, width]);
+        Ok(Eyeglasses { config: self.clone(), mask })
+    }
+}
+
+/// The eyeglass attack, made by [`EyeglassConfig::build`].
+#[derive(Clone, Debug)]
+pub struct Eyeglasses {
+    config: EyeglassConfig,
+    /// `[1, 1, H, W]`.
+    mask: TensorData,
+}
+
+impl Eyeglasses {
+    /// The region that the attack may write to, on a device.
+    pub fn threat_model(&self, device: &Device) -> ThreatModel {
+        ThreatModel::Region { mask: Tensor::from_data(self.mask.clone(), device) }
+    }
+}
+
+impl Attack for Eyeglasses {
+    fn name(&self) -> &'static str {
+        "eyeglasses"
+    }
+
+    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, _seed: Seed) -> Tensor<4> {
+        Ascent::run(victim, batch, goal, self.config.early_stop, |ascent| {
+            let mask = Tensor::from_data(self.mask.clone(), &ascent.batch.images.device());
+            let mut images = best_plain_frame(ascent, &mask);
+            if let Some(kept) = ascent.drop_reached() {
+                images = images.select(0, kept);
+            }
+            if ascent.is_done() {
+                return;
+            }
+            let change = images.zeros_like();
+            ascent.climb(Coloured { config: &self.config, mask, images, change }, self.config.steps);
+        })
+    }
+
+    fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool> {
+        self.threat_model(&clean.device()).contains(clean, adversarial)
+    }
+}
+
+/// Each image with the plain frame that has the highest goal loss, the first one among equals.
+fn best_plain_frame(ascent: &mut Ascent, mask: &Tensor<4>) -> Tensor<4> {
+    let clean = ascent.batch.images.clone();
+    let shape = clean.dims();
+    let mut best = clean.clone();
+    let mut highest = Tensor::<1>::full([shape[0]], f32::NEG_INFINITY, &clean.device());
+    for colour in COLOURS {
+        let colour = plain(colour, shape[1], &clean.device()).expand(shape);
+        let images = clean.clone().mask_where(writable(mask, shape), colour);
+        let logits = ascent.logits(images.clone());
+        let loss = ascent.loss(logits.clone());
+        ascent.offer(images.clone(), logits);
+        let better = loss.clone().greater(highest.clone());
+        highest = highest.mask_where(better.clone(), loss);
+        best = best.mask_where(better.reshape([shape[0], 1, 1, 1]).expand(shape), images);
+    }
+    best
+}
+
+/// A colour as `[1, C, 1, 1]`: red, green and blue, or its mean in every channel of other pictures.
+fn plain(colour: [u8; 3], channels: usize, device: &Device) -> Tensor<4> {
+    let grey = (colour.iter().map(|level| f32::from(*level)).sum::<f32>() / 3.0).round();
+    let values = match channels {
+        3 => colour.map(f32::from).to_vec(),
+        _ => vec![grey; channels],
+    };
+    Tensor::from_data(TensorData::new(values, [1, channels, 1, 1]), device).div_scalar(255.0)
+}
+
+struct Coloured<'a> {
+    config: &'a EyeglassConfig,
+    /// `[1, 1, H, W]`.
+    mask: Tensor<4>,
+    /// The pictures with unrounded colours on the frame.
+    images: Tensor<4>,
+    /// The last change, with what momentum carried over.
+    change: Tensor<4>,
+}
+
+impl Coloured<'_> {
+    fn on_frame(&self) -> Tensor<4, Bool> {
+        writable(&self.mask, self.images.dims())
+    }
+}
+
+impl Iterate for Coloured<'_> {
+    fn pictures(&self) -> Tensor<4> {
+        let rounded = self.images.clone().mul_scalar(255.0).round().div_scalar(255.0);
+        self.images.clone().mask_where(self.on_frame(), rounded)
+    }
+
+    fn step(self, gradient: Tensor<4>) -> Self {
+        let gradient = normalise(gradient.mul(self.mask.clone()));
+        let step = gradient.mul_scalar(self.config.step_size.value());
+        let change = self.change.clone().mul_scalar(self.config.momentum) + step;
+        let moved = (self.images.clone() + change.clone()).clamp(0.0, 1.0);
+        Self { images: self.images.clone().mask_where(self.on_frame(), moved), change, ..self }
+    }
+
+    fn select(self, rows: Tensor<1, Int>) -> Self {
+        Self {
+            images: self.images.select(0, rows.clone()),
+            change: self.change.select(0, rows),
+            mask: self.mask,
+            config: self.config,
+        }
+    }
+}

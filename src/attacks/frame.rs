@@ -1,0 +1,143 @@
+//! The region of an eyeglass attack: a frame drawn to measure, or a mask read from a PNG.
+
+use std::path::{Path, PathBuf};
+
+use super::AttackConfigError;
+use super::config::within;
+
+/// A pair of eyeglasses in front view: two oval rims, a bridge between them, and temples to the edges of
+/// the picture. Drawn in code for any size of picture.
+///
+/// The defaults sit on the eyes of the Olivetti (ORL) faces after a centre crop to a square, and cover
+/// about 6 % of a picture of 64x64, as much as the frame of Sharif et al. (CCS 2016) does of theirs.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FrameConfig {
+    /// Height of the eyes, as a fraction of the picture's height from the top; 0.45 by default.
+    pub eye_line: f32,
+    /// Distance between the eyes, as a fraction of the picture's width; 0.34 by default.
+    pub eye_distance: f32,
+    /// Middle between the eyes, as a fraction of the picture's width from the left; 0.5 by default.
+    pub centre: f32,
+    /// Outer width of a rim, as a fraction of the picture's width; 0.3 by default.
+    pub rim_width: f32,
+    /// Outer height of a rim, as a fraction of the picture's height; 0.22 by default.
+    pub rim_height: f32,
+    /// Thickness of rims, bridge and temples, as a fraction of the picture's width; 0.03 by default. At
+    /// least one pixel is drawn.
+    pub thickness: f32,
+}
+
+impl Default for FrameConfig {
+    fn default() -> Self {
+        Self {
+            eye_line: 0.45,
+            eye_distance: 0.34,
+            centre: 0.5,
+            rim_width: 0.3,
+            rim_height: 0.22,
+            thickness: 0.03,
+        }
+    }
+}
+
+/// The exponent of the rims' outline `|x|^p + |y|^p = 1`: between an ellipse (2) and a rectangle.
+const ROUNDNESS: f32 = 3.0;
+/// How far above the eyes bridge and temples are, as a fraction of half the height of a rim.
+const RISE: f32 = 0.3;
+
+impl FrameConfig {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// Names the first fraction that is not one.
+    pub fn validate(&self) -> Result<(), AttackConfigError> {
+        within("frame.eye_line", self.eye_line, 0.0..=1.0)?;
+        within("frame.eye_distance", self.eye_distance, 0.0..=1.0)?;
+        within("frame.centre", self.centre, 0.0..=1.0)?;
+        within("frame.rim_width", self.rim_width, 0.01..=1.0)?;
+        within("frame.rim_height", self.rim_height, 0.01..=1.0)?;
+        within("frame.thickness", self.thickness, 0.001..=0.5)
+    }
+
+    /// The frame in a picture of this size, row by row, `true` where it is.
+    pub fn draw(&self, height: usize, width: usize) -> Vec<bool> {
+        (0..height * width).map(|index| self.covers(index / width, index % width, height, width)).collect()
+    }
+
+    /// Whether the centre of a pixel is on the frame. All lengths are in pixels.
+    fn covers(&self, row: usize, column: usize, height: usize, width: usize) -> bool {
+        let (tall, wide) = (height as f32, width as f32);
+        let thickness = (self.thickness * wide).max(1.0);
+        let (half_width, half_height) = (self.rim_width * wide / 2.0, self.rim_height * tall / 2.0);
+        // Mirrored at the middle, so that the frame is symmetric.
+        let x = (column as f32 + 0.5 - self.centre * wide).abs() - self.eye_distance * wide / 2.0;
+        let y = row as f32 + 0.5 - self.eye_line * tall;
+        let within = |half_width: f32, half_height: f32| {
+            half_width > 0.0
+                && half_height > 0.0
+                && (x / half_width).abs().powf(ROUNDNESS) + (y / half_height).abs().powf(ROUNDNESS) <= 1.0
+        };
+        let outside = !within(half_width, half_height);
+        let rim = !outside && !within(half_width - thickness, half_height - thickness);
+        // The bridge is on the inner side of the rims and the temples are on the outer side.
+        let bar = outside && (y + RISE * half_height).abs() <= thickness / 2.0;
+        rim || bar
+    }
+}
+
+/// The share of the pixels that a mask covers.
+pub fn coverage(mask: &[bool]) -> f64 {
+    mask.iter().filter(|covered| **covered).count() as f64 / mask.len().max(1) as f64
+}
+
+/// Why a picture is no mask.
+#[derive(Debug, thiserror::Error)]
+pub enum MaskError {
+    /// It cannot be opened or decoded.
+    #[error("cannot read the mask {path}: {source}; expected a PNG, white where the attack may write")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: image::ImageError,
+    },
+    /// Its size is not that of the pictures.
+    #[error("the mask {path} has {} x {} pixels (width x height), expected {} x {}, the size of the model's pictures; resize it",
+        found.0, found.1, expected.0, expected.1)]
+    Size {
+        /// The file.
+        path: PathBuf,
+        /// Its width and height.
+        found: (usize, usize),
+        /// Width and height of the pictures.
+        expected: (usize, usize),
+    },
+    /// Nothing may be written.
+    #[error(
+        "the mask {path} has no pixel of at least half brightness, expected white where the attack may write"
+    )]
+    Black {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Reads a mask, row by row, `true` where the picture is at least half as bright as white. Published code
+/// multiplies by the grey levels of the file, so that soft edges leak the clean picture; a mask is binary.
+///
+/// # Errors
+/// When the file cannot be read, has another size, or is black everywhere.
+pub fn mask_from_png(path: &Path, height: usize, width: usize) -> Result<Vec<bool>, MaskError> {
+    let decoded = image::ImageReader::open(path)
+        .and_then(image::ImageReader::with_guessed_format)
+        .map_err(image::ImageError::IoError)
+        .and_then(image::ImageReader::decode)
+        .map_err(|source| MaskError::Unreadable { path: path.to_owned(), source })?;
+    let (found, expected) = ((decoded.width() as usize, decoded.height() as usize), (width, height));
+    if found != expected {
+        return Err(MaskError::Size { path: path.to_owned(), found, expected });
+    }
+    let mask: Vec<bool> = decoded.to_luma16().pixels().map(|pixel| pixel.0[0] >= 1 << 15).collect();
+    if mask.contains(&true) { Ok(mask) } else { Err(MaskError::Black { path: path.to_owned() }) }
+}

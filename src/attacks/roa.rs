@@ -1,0 +1,303 @@
+//! The rectangular occlusion attack (Wu, Tong and Vorobeychik, "Defending against physically realizable
+//! attacks on image classification", ICLR 2020).
+//!
+//! One rectangle of a fixed size, anywhere in the picture, holds any pixels. First the place: where a
+//! grey rectangle raises the goal loss most, among all places (exhaustive) or among those with the largest
+//! sum of squared gradients. Then the contents: starting from grey, `x <- clip(x + step * sign(g))` inside.
+//! The published search leaves out the last row and column of places; here they are always in.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::ascent::{Ascent, Iterate};
+use super::config::{at_least_one, at_most_one, positive};
+use super::threat::{host, is_changed, is_pixel, writable};
+use super::{Attack, AttackConfigError, Goal, Magnitude};
+use crate::Seed;
+use crate::data::{Batch, class_tensor};
+use crate::models::Victim;
+
+/// The value of the rectangle before its contents are optimised.
+const GREY: f32 = 0.5;
+/// Pictures in one forward pass of the search for a place, when the batch is smaller.
+const TOGETHER: usize = 128;
+
+/// The size of the rectangle, and how to search.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RoaConfig {
+    /// Height of the rectangle in pixels; 20 by default, for faces of 64x64.
+    pub height: usize,
+    /// Width of the rectangle in pixels; 20 by default.
+    pub width: usize,
+    /// Distance between neighbouring places in pixels; 4 by default. The last place is always among
+    /// them.
+    pub stride: usize,
+    /// How the place is found; by the gradient with 6 candidates by default.
+    pub search: Search,
+    /// Gradient steps on the contents, at least 1; 10 by default.
+    pub steps: usize,
+    /// Length of a step in units of pixels in `[0, 1]`; 24/255 by default.
+    pub step_size: Magnitude,
+    /// Whether to leave an image alone once its goal is reached; on by default. Off for training.
+    pub early_stop: bool,
+}
+
+/// How the place of the rectangle is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Search {
+    /// Try grey at every place: one forward pass each.
+    Exhaustive,
+    /// Try grey at the places with the largest sum of squared gradients.
+    Gradient {
+        /// How many of them, at least 1.
+        candidates: usize,
+    },
+}
+
+impl Default for RoaConfig {
+    fn default() -> Self {
+        Self {
+            height: 20,
+            width: 20,
+            stride: 4,
+            search: Search::Gradient { candidates: 6 },
+            steps: 10,
+            step_size: Magnitude::levels(24),
+            early_stop: true,
+        }
+    }
+}
+
+impl RoaConfig {
+    /// Checks the values.
+    ///
+    /// # Errors
+    /// Names the first value that cannot be meant, such as a stride of 0.
+    pub fn validate(&self) -> Result<(), AttackConfigError> {
+        at_least_one("height", self.height)?;
+        at_least_one("width", self.width)?;
+        at_least_one("stride", self.stride)?;
+        if let Search::Gradient { candidates } = self.search {
+            at_least_one("search.gradient.candidates", candidates)?;
+        }
+        at_least_one("steps", self.steps)?;
+        positive("step_size", &self.step_size)?;
+        at_most_one("step_size", &self.step_size)
+    }
+
+    /// The attack on pictures of this shape, `[C, H, W]`.
+    ///
+    /// # Errors
+    /// As for [`RoaConfig::validate`], and when the rectangle is larger than the picture.
+    pub fn build(&self, [_, height, width]: [usize; 3]) -> Result<Roa, AttackConfigError> {
+        self.validate()?;
+        fits("height", self.height, height)?;
+        fits("width", self.width, width)?;
+        Ok(Roa {
+            config: self.clone(),
+            tops: offsets(height, self.height, self.stride),
+            lefts: offsets(width, self.width, self.stride),
+        })
+    }
+}
+
+/// Refuses a side of the rectangle that is longer than the picture's.
+fn fits(key: &'static str, side: usize, available: usize) -> Result<(), AttackConfigError> {
+    if side <= available {
+        return Ok(());
+    }
+    Err(AttackConfigError::Value {
+        key,
+        found: side.to_string(),
+        expected: format!("at most {available}, the {key} of the model's pictures"),
+        advice: "choose a smaller rectangle".to_owned(),
+    })
+}
+
+/// Every `stride`th offset of a window, and the last one.
+fn offsets(size: usize, window: usize, stride: usize) -> Vec<usize> {
+    let last = size - window;
+    let mut offsets: Vec<usize> = (0..=last).step_by(stride).collect();
+    if last % stride != 0 {
+        offsets.push(last);
+    }
+    offsets
+}
+
+/// The rectangular occlusion attack, made by [`RoaConfig::build`].
+#[derive(Clone, Debug)]
+pub struct Roa {
+    config: RoaConfig,
+    tops: Vec<usize>,
+    lefts: Vec<usize>,
+}
+
+/// Upper left corner of a rectangle: row and column.
+type Corner = (usize, usize);
+
+impl Attack for Roa {
+    fn name(&self) -> &'static str {
+        "roa"
+    }
+
+    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, _seed: Seed) -> Tensor<4> {
+        Ascent::run(victim, batch, goal, self.config.early_stop, |ascent| {
+            let candidates = self.candidates(ascent);
+            let mut inside = self.place(ascent, &candidates);
+            if let Some(kept) = ascent.drop_reached() {
+                inside = inside.select(0, kept);
+            }
+            if ascent.is_done() {
+                return;
+            }
+            let images = grey(ascent.batch.images.clone(), &inside);
+            let step_size = self.config.step_size.value();
+            ascent.climb(InRectangle { images, inside, step_size }, self.config.steps);
+        })
+    }
+
+    fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool> {
+        let [_, channels, height, width] = clean.dims();
+        let size = channels * height * width;
+        let (clean, adversarial) = (host(clean), host(adversarial));
+        let rows = clean.chunks(size).zip(adversarial.chunks(size));
+        rows.map(|(before, after)| {
+            let changed: Vec<Corner> = (0..size)
+                .filter(|&index| is_changed(before[index], after[index]))
+                .map(|index| (index / width % height, index % width))
+                .collect();
+            extent(changed.iter().map(|corner| corner.0)) <= self.config.height
+                && extent(changed.iter().map(|corner| corner.1)) <= self.config.width
+                && after.iter().all(|value| is_pixel(*value))
+        })
+        .collect()
+    }
+}
+
+impl Roa {
+    /// The places to try: for each rank, one corner an image.
+    fn candidates(&self, ascent: &mut Ascent) -> Vec<Vec<Corner>> {
+        let all: Vec<Corner> =
+            self.tops.iter().flat_map(|&top| self.lefts.iter().map(move |&left| (top, left))).collect();
+        let count = ascent.batch.len();
+        let Search::Gradient { candidates } = self.config.search else {
+            return all.into_iter().map(|corner| vec![corner; count]).collect();
+        };
+        let scores = self.scores(ascent.gradient(ascent.batch.images.clone()));
+        let ranked: Vec<Vec<usize>> = scores.chunks(all.len()).map(descending).collect();
+        (0..candidates.min(all.len()))
+            .map(|rank| ranked.iter().map(|order| all[order[rank]]).collect())
+            .collect()
+    }
+
+    /// Sums of squared gradients in each place, `[N, places]` row by row.
+    fn scores(&self, gradient: Tensor<4>) -> Vec<f32> {
+        let squares = gradient.square().sum_dim(1);
+        let strips = window_sums(squares, 2, &self.tops, self.config.height);
+        host(window_sums(strips, 3, &self.lefts, self.config.width))
+    }
+
+    /// Tries grey at the candidates and returns for each image the mask `[N, 1, H, W]` of the place with
+    /// the highest goal loss, the first one among equals.
+    fn place(&self, ascent: &mut Ascent, candidates: &[Vec<Corner>]) -> Tensor<4> {
+        let images = ascent.batch.images.clone();
+        let [count, _, height, width] = images.dims();
+        let mut best = self.rectangles(&candidates[0], [height, width], &images.device());
+        let mut highest = Tensor::<1>::full([count], f32::NEG_INFINITY, &images.device());
+        for group in candidates.chunks((TOGETHER / count).max(1)) {
+            let inside = self.rectangles(&group.concat(), [height, width], &images.device());
+            let many = grey(images.clone().repeat_dim(0, group.len()), &inside);
+            let logits = ascent.logits(many.clone());
+            for rank in 0..group.len() {
+                let rows = rank * count..(rank + 1) * count;
+                let logits = logits.clone().slice(rows.clone());
+                let loss = ascent.loss(logits.clone());
+                ascent.offer(many.clone().slice(rows.clone()), logits);
+                let better = loss.clone().greater(highest.clone());
+                highest = highest.mask_where(better.clone(), loss);
+                let wide = better.reshape([count, 1, 1, 1]).expand(best.dims());
+                best = best.mask_where(wide, inside.clone().slice(rows));
+            }
+        }
+        best
+    }
+
+    /// The masks of some rectangles in a picture of a height and width, one a row: `[corners, 1, H, W]`.
+    fn rectangles(&self, corners: &[Corner], [height, width]: [usize; 2], device: &Device) -> Tensor<4> {
+        let place = |values: Vec<f32>| -> Tensor<4> {
+            Tensor::from_data(TensorData::new(values, [corners.len(), 1, 1, 1]), device)
+        };
+        let along = |size: usize| Tensor::<1, Int>::arange(0..size as i64, device).float();
+        let within = |distance: Tensor<4>, length: usize| {
+            let after = distance.clone().greater_equal_elem(0.0);
+            after.bool_and(distance.lower_elem(length as f32)).float()
+        };
+        let top = place(corners.iter().map(|corner| corner.0 as f32).collect());
+        let left = place(corners.iter().map(|corner| corner.1 as f32).collect());
+        let rows = within(along(height).reshape([1, 1, height, 1]) - top, self.config.height);
+        let columns = within(along(width).reshape([1, 1, 1, width]) - left, self.config.width);
+        rows * columns
+    }
+}
+
+/// Sums over windows of a length at some offsets along a dimension.
+fn window_sums(values: Tensor<4>, dim: usize, offsets: &[usize], length: usize) -> Tensor<4> {
+    let device = values.device();
+    let mut zeros = values.dims();
+    zeros[dim] = 1;
+    let sums = Tensor::cat(vec![Tensor::zeros(zeros, &device), values.cumsum(dim)], dim);
+    let at = |shift: usize| {
+        let index: Vec<usize> = offsets.iter().map(|offset| offset + shift).collect();
+        sums.clone().select(dim, class_tensor(&index, &device))
+    };
+    at(length) - at(0)
+}
+
+/// Positions from the largest value to the smallest; equal values keep their order.
+fn descending(values: &[f32]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
+    order
+}
+
+/// Paints some pixels grey.
+fn grey(images: Tensor<4>, inside: &Tensor<4>) -> Tensor<4> {
+    let shape = images.dims();
+    images.mask_fill(writable(inside, shape), GREY)
+}
+
+/// How many rows (or columns) there are from the first to the last one.
+fn extent(positions: impl Iterator<Item = usize> + Clone) -> usize {
+    match (positions.clone().min(), positions.max()) {
+        (Some(first), Some(last)) => last - first + 1,
+        _ => 0,
+    }
+}
+
+struct InRectangle {
+    images: Tensor<4>,
+    /// `[N, 1, H, W]`.
+    inside: Tensor<4>,
+    step_size: f32,
+}
+
+impl Iterate for InRectangle {
+    fn pictures(&self) -> Tensor<4> {
+        self.images.clone()
+    }
+
+    fn step(self, gradient: Tensor<4>) -> Self {
+        let moved = (self.images.clone() + gradient.sign().mul_scalar(self.step_size)).clamp(0.0, 1.0);
+        let inside = writable(&self.inside, moved.dims());
+        Self { images: self.images.mask_where(inside, moved), ..self }
+    }
+
+    fn select(self, rows: Tensor<1, Int>) -> Self {
+        Self {
+            images: self.images.select(0, rows.clone()),
+            inside: self.inside.select(0, rows),
+            step_size: self.step_size,
+        }
+    }
+}
