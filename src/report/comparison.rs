@@ -175,10 +175,10 @@ fn groups(reports: &[Named], column: &str) -> Section {
         [("clean", |group| Some(&group.clean)), ("robust", |group| group.untargeted.as_ref())];
     for (kind, part) in parts {
         rows.push(of(&format!("{kind} disparity, class mean"), &|group| {
-            spread(group, part(group)?.class_macro.as_ref()?)
+            Some(disparity(group, part(group)?.class_macro.as_ref()?))
         }));
         rows.push(of(&format!("{kind} disparity, image mean"), &|group| {
-            spread(group, part(group)?.sample_weighted.as_ref()?)
+            Some(disparity(group, part(group)?.sample_weighted.as_ref()?))
         }));
         rows.push(of(&format!("worst group, {kind} accuracy"), &|group| {
             let found = part(group)?;
@@ -194,9 +194,9 @@ fn groups(reports: &[Named], column: &str) -> Section {
     Section { heading: format!("Groups by {column}"), rows }
 }
 
-fn spread(group: &GroupReport, spread: &GroupSpread) -> Option<String> {
+fn disparity(group: &GroupReport, spread: &GroupSpread) -> String {
     let worst = format!("worst {}", group.groups[spread.worst]);
-    Some(named(figure(&spread.disparity), spread.disparity.value, &worst))
+    named(figure(&spread.disparity), spread.disparity.value, &worst)
 }
 
 fn flow_gap(group: &GroupReport, flow: &GroupFlow) -> Option<String> {
@@ -237,12 +237,8 @@ pub(super) fn rate(rate: &Rate) -> String {
 
 /// A number with its interval or noise floor, where there is one, and count.
 fn figure(figure: &Figure) -> String {
-    let mut text = number(figure.value);
-    if let (Some(low), Some(high)) = (figure.low, figure.high) {
-        text += &format!(" [{low:.3}, {high:.3}]");
-    }
-    if let Some(noise) = &figure.noise {
-        text += &format!(" (chance {:.3}, p {:.3})", noise.expected, noise.p_value);
-    }
-    text + &format!(" n {}", figure.n)
+    let interval = figure.low.zip(figure.high).map(|(low, high)| format!(" [{low:.3}, {high:.3}]"));
+    let noise = figure.noise.map(|noise| format!(" (chance {:.3}, p {:.3})", noise.expected, noise.p_value));
+    let [interval, noise] = [interval, noise].map(Option::unwrap_or_default);
+    format!("{:.3}{interval}{noise} n {}", figure.value, figure.n)
 }

@@ -1,31 +1,25 @@
 //! Reports as markdown.
 
-use std::fmt::Write;
-
 use super::comparison::{LEGEND, sections};
 use super::table::one_line;
 use crate::metrics::FairnessReport;
 
 /// The figures of several reports as one markdown table: figures are rows, models are columns.
 pub fn comparison(reports: &[(&str, &FairnessReport)]) -> String {
-    let line = |first: &str, cells: &[String]| {
-        let cells: Vec<String> = cells.iter().map(|cell| escape(cell)).collect();
-        format!("| {} | {} |\n", escape(first), cells.join(" | "))
-    };
-    let names: Vec<String> = reports.iter().map(|(name, _)| (*name).to_owned()).collect();
-    let mut text = line("figure", &names);
-    text += &format!("|---|{}\n", "---|".repeat(reports.len()));
+    let names = reports.iter().map(|(name, _)| *name);
+    let mut lines = vec![line("figure", names), format!("|---|{}", "---|".repeat(reports.len()))];
     for section in sections(reports) {
         // Emphasis is the only heading a markdown table knows.
-        let _ = writeln!(text, "| **{}** |{}", escape(&section.heading), " |".repeat(reports.len()));
-        for row in section.rows {
-            text += &line(&row.label, &row.cells);
-        }
+        lines.push(format!("| **{}** |{}", escape(&section.heading), " |".repeat(reports.len())));
+        lines.extend(section.rows.iter().map(|row| line(&row.label, row.cells.iter().map(String::as_str))));
     }
-    for sentence in LEGEND {
-        let _ = write!(text, "\n{sentence}\n");
-    }
-    text
+    lines.extend(LEGEND.map(|sentence| format!("\n{sentence}")));
+    lines.join("\n") + "\n"
+}
+
+fn line<'a>(first: &str, cells: impl Iterator<Item = &'a str>) -> String {
+    let cells: Vec<String> = cells.map(escape).collect();
+    format!("| {} | {} |", escape(first), cells.join(" | "))
 }
 
 /// The text as it is in a cell: a class may have a bar or an underscore in its name.

@@ -14,16 +14,14 @@ pub fn comparison(reports: &[(&str, &FairnessReport)]) -> String {
 
 /// The figures of one report, its weakest classes and its groups.
 pub fn summary(report: &FairnessReport) -> String {
-    let mut text = figures(&[("value", report)]).to_string();
     let (classes, left_out) = weakest_classes(report);
-    text += &format!("\n{classes}");
-    if left_out > 0 {
-        text += &format!("and {left_out} more classes\n");
-    }
+    let more = if left_out > 0 { format!("and {left_out} more classes\n") } else { String::new() };
+    let mut parts = vec![figures(&[("value", report)]).to_string(), format!("{classes}{more}")];
     if !report.groups.is_empty() {
-        text += &format!("\n{}", groups(report));
+        parts.push(groups(report).to_string());
     }
-    format!("{text}\n{}", legend())
+    parts.push(legend());
+    parts.join("\n")
 }
 
 fn figures(reports: &[(&str, &FairnessReport)]) -> Table {
