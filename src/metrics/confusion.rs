@@ -98,7 +98,9 @@ mod tests {
         let images = [(0, 1), (1, 1), (2, 0), (2, 2), (0, 0), (1, 2)];
         let count = |part: &[(usize, usize)]| {
             let mut matrix = ConfusionMatrix::new(3);
-            part.iter().for_each(|&(label, prediction)| matrix.add(label, prediction));
+            for &(label, prediction) in part {
+                matrix.add(label, prediction);
+            }
             matrix
         };
         let mut merged = count(&images[..2]);

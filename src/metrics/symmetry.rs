@@ -57,7 +57,7 @@ impl SymmetryFigures {
         let rates = RateMatrix::of_confusion(counts);
         let found = Asymmetry::of(&rates)?;
         let floors = Floors::of(&found, &ConfusionNull::of(counts), seed, draws);
-        Some(Self::assemble(&rates, &found, floors, counts.total()))
+        Some(Self::assemble(&rates, &found, &floors, counts.total()))
     }
 
     /// Of targeted attacks. `None` when no pair was attacked in both directions.
@@ -68,10 +68,10 @@ impl SymmetryFigures {
         let attempts =
             |pair: Pair| counts.attempts(pair.low, pair.high) + counts.attempts(pair.high, pair.low);
         let compared = rates.pairs().map(attempts).sum();
-        Some(Self::assemble(&rates, &found, floors, compared))
+        Some(Self::assemble(&rates, &found, &floors, compared))
     }
 
-    fn assemble(rates: &RateMatrix, found: &Asymmetry, floors: Floors, n: u64) -> Self {
+    fn assemble(rates: &RateMatrix, found: &Asymmetry, floors: &Floors, n: u64) -> Self {
         let Pair { low, high, up, down } = found.largest;
         let (from, to, forward, backward) =
             if up >= down { (low, high, up, down) } else { (high, low, down, up) };

@@ -1,7 +1,7 @@
 //! Who others are taken for: the spread of errors over predicted classes.
 //!
 //! The target side of class-wise fairness goes back to the distinction of source- and target-class
-//! unfairness in BAT (Sun et al., AAAI 2023).
+//! unfairness in Balance Adversarial Training (AAAI 2023).
 
 use serde::{Deserialize, Serialize};
 

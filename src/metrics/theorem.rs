@@ -93,9 +93,9 @@ proptest! {
         let [a, b] = [counts, relabelled(&counts, &order)].map(ConfusionMatrix::from);
         let [p, q] = [&a, &b].map(|counts| ConfusionFigures::of(counts, Seed::new(0), 0));
         prop_assert_eq!(p.robustness.micro_accuracy, q.robustness.micro_accuracy);
-        for class in 0..K {
-            prop_assert_eq!(p.source.per_class[class], q.source.per_class[order[class]]);
-            prop_assert_eq!(p.target.shares[class], q.target.shares[order[class]]);
+        for (class, &renamed) in order.iter().enumerate() {
+            prop_assert_eq!(p.source.per_class[class], q.source.per_class[renamed]);
+            prop_assert_eq!(p.target.shares[class], q.target.shares[renamed]);
         }
         prop_assert_eq!(p.source.gap, q.source.gap);
         prop_assert_eq!(p.target.share_gap, q.target.share_gap);
