@@ -3,7 +3,7 @@
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
-use super::init;
+use super::{init, ops};
 
 /// Batch normalisation over `[N, C, H, W]` (Ioffe and Szegedy 2015).
 ///
@@ -42,27 +42,28 @@ impl BatchNorm {
 
     /// `relu(batch_norm(input))`, `[N, C, H, W]` to the same.
     pub fn forward_relu(&self, input: Tensor<4>) -> Tensor<4> {
-        burn::tensor::activation::relu(self.forward(input))
+        self.normalize(input, true)
     }
 
     /// `[N, C, H, W]` to the same.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        self.normalize(input, false)
+    }
+
+    fn normalize(&self, input: Tensor<4>, relu: bool) -> Tensor<4> {
+        let weights = [self.gamma.val(), self.beta.val()];
         if !self.training.is_enabled() {
-            let (mean, var) = (self.running_mean.value_sync(), self.running_var.value_sync());
-            return burn::tensor::module::batch_norm(
-                input,
-                self.gamma.val(),
-                self.beta.val(),
-                mean,
-                var,
-                self.epsilon,
-            );
+            let statistics = [self.running_mean.value_sync(), self.running_var.value_sync()];
+            return ops::batch_norm(input, weights, statistics, self.epsilon, relu);
         }
-        let result =
-            burn::tensor::module::batch_norm_train(input, self.gamma.val(), self.beta.val(), self.epsilon);
-        update(&self.running_mean, result.mean, self.momentum);
-        update(&self.running_var, result.variance, self.momentum);
-        result.output
+        let [count, _, height, width] = input.dims();
+        let (output, [mean, variance]) = ops::batch_norm_train(input, weights, self.epsilon, relu);
+        // Burn reports the biased variance. A single value has no unbiased one: its variance stays zero.
+        let size = count * height * width;
+        let unbiased = variance.mul_scalar(size as f64 / size.saturating_sub(1).max(1) as f64);
+        update(&self.running_mean, mean, self.momentum);
+        update(&self.running_var, unbiased, self.momentum);
+        output
     }
 }
 

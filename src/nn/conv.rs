@@ -1,10 +1,9 @@
 //! Two-dimensional convolution.
 
 use burn::module::{Module, Param};
-use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, Tensor};
 
-use super::init;
+use super::{init, ops};
 use crate::Seed;
 
 /// A convolution with a square kernel, an equal stride and zero padding on all sides.
@@ -27,7 +26,7 @@ impl Conv2d {
 
     /// `[N, in_channels, H, W]` to `[N, out_channels, H', W']`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        let options = ConvOptions::new([self.stride; 2], [self.padding; 2], [1, 1], 1);
-        burn::tensor::module::conv2d(input, self.weight.val(), self.bias.as_ref().map(Param::val), options)
+        let bias = self.bias.as_ref().map(Param::val);
+        ops::conv2d(input, self.weight.val(), bias, self.stride, self.padding)
     }
 }

@@ -4,8 +4,10 @@
 mod batch_norm;
 mod conv;
 mod init;
+mod kernels;
 mod linear;
 mod normalize;
+mod ops;
 mod pool;
 
 pub use batch_norm::BatchNorm;

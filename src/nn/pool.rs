@@ -1,10 +1,10 @@
 //! Pooling.
 
 use burn::tensor::Tensor;
-use burn::tensor::ops::MaxPoolOptions;
+
+use super::ops;
 
 /// Maximum over windows of 2x2 with stride 2: `[N, C, H, W]` to `[N, C, H/2, W/2]`, rounded down.
 pub fn max_pool_2x2(input: Tensor<4>) -> Tensor<4> {
-    let options = MaxPoolOptions::new([2, 2]);
-    burn::tensor::module::max_pool2d(input, options)
+    ops::max_pool_2x2(input)
 }

@@ -1,0 +1,113 @@
+//! Small matrix products in the layouts that the convolution makes.
+#![allow(unsafe_code)]
+
+use super::lanes::Lanes;
+
+/// `c = a b`, or `c += a b`.
+///
+/// `b` and `c` are stored in panels of one vector's width: `[panels][depth][N]` and `[panels][rows][N]`.
+/// `a` may be stored either way round.
+pub(super) struct Product {
+    pub rows: usize,
+    pub depth: usize,
+    pub panels: usize,
+    /// Distance between two rows of `a`.
+    pub a_row: usize,
+    /// Distance between two columns of `a`.
+    pub a_depth: usize,
+    /// Whether the product is added to `c`.
+    pub accumulate: bool,
+}
+
+impl Product {
+    /// # Safety
+    /// The processor has the instruction set of `L`; `a` can be read at all `i * a_row + k * a_depth`,
+    /// `b` holds `panels * depth * N` floats and `c` has room for `panels * rows * N`, which are
+    /// initialised if `accumulate`.
+    #[inline(always)]
+    pub(super) unsafe fn run<L: Lanes>(&self, a: *const f32, b: *const f32, c: *mut f32) {
+        let mut panel = 0;
+        while panel < self.panels {
+            // SAFETY: the offsets are those of panels and rows inside the matrices.
+            unsafe {
+                let b = b.add(panel * self.depth * L::N);
+                let c = c.add(panel * self.rows * L::N);
+                if panel + 1 < self.panels {
+                    self.column::<L, 2>(a, b, c);
+                } else {
+                    self.column::<L, 1>(a, b, c);
+                }
+            }
+            panel += 2;
+        }
+    }
+
+    /// `P` panels of `c`.
+    ///
+    /// # Safety
+    /// As [`Product::run`], with `b` and `c` moved to the panel.
+    #[inline(always)]
+    unsafe fn column<L: Lanes, const P: usize>(&self, a: *const f32, b: *const f32, c: *mut f32) {
+        let mut row = 0;
+        while row < self.rows {
+            let left = self.rows - row;
+            // SAFETY: each block lies inside the rows that are left.
+            unsafe {
+                let (a, c) = (a.add(row * self.a_row), c.add(row * L::N));
+                row += if L::ROWS >= 14 && left >= 14 {
+                    self.block::<L, 14, P>(a, b, c)
+                } else if L::ROWS >= 8 && left >= 8 {
+                    self.block::<L, 8, P>(a, b, c)
+                } else if left >= 6 {
+                    self.block::<L, 6, P>(a, b, c)
+                } else if left >= 4 {
+                    self.block::<L, 4, P>(a, b, c)
+                } else if left >= 2 {
+                    self.block::<L, 2, P>(a, b, c)
+                } else {
+                    self.block::<L, 1, P>(a, b, c)
+                };
+            }
+        }
+    }
+
+    /// `R` rows of `P` panels, whose sums stay in registers. Returns `R`.
+    ///
+    /// # Safety
+    /// As [`Product::run`], with `a`, `b` and `c` moved to the block.
+    #[inline(always)]
+    unsafe fn block<L: Lanes, const R: usize, const P: usize>(
+        &self,
+        mut a: *const f32,
+        mut b: *const f32,
+        c: *mut f32,
+    ) -> usize {
+        let (b_panel, c_panel) = (self.depth * L::N, self.rows * L::N);
+        // SAFETY: every access is inside the blocks that the caller vouches for.
+        unsafe {
+            let mut sums = [[L::splat(0.0); P]; R];
+            for _ in 0..self.depth {
+                let mut right = [L::splat(0.0); P];
+                for (p, right) in right.iter_mut().enumerate() {
+                    *right = L::load(b.add(p * b_panel));
+                }
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let left = L::splat(*a.add(r * self.a_row));
+                    for (sum, right) in sums.iter_mut().zip(right) {
+                        *sum = left.mul_add(right, *sum);
+                    }
+                }
+                a = a.wrapping_add(self.a_depth);
+                b = b.wrapping_add(L::N);
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                for (p, sum) in sums.iter().enumerate() {
+                    let to = c.add(p * c_panel + r * L::N);
+                    let sum = if self.accumulate { sum.add(L::load(to)) } else { *sum };
+                    sum.store(to);
+                }
+            }
+        }
+        R
+    }
+}

@@ -1,0 +1,20 @@
+//! Kernels on plain slices of `f32`: nothing here knows of tensors or gradients of other operators.
+
+mod buffer;
+mod lanes;
+mod matmul;
+mod norm;
+mod pool;
+mod strip;
+mod transform;
+mod weight_gradient;
+mod winograd;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(super) use lanes::Isa;
+pub(super) use norm::{Affine, Dependence, affine, gradient_sums, input_gradient, statistics};
+pub(super) use pool::{max_pool, max_pool_gradient};
+pub(super) use strip::Images;
+pub(super) use weight_gradient::weight_gradient;
+pub(super) use winograd::{Filter, convolve};

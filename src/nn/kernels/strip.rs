@@ -1,0 +1,245 @@
+//! How Winograd convolution walks over a batch: rows of 4x4 tiles, work units of several rows, and the
+//! strip of channels-last pixels under one row.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+
+use super::buffer::Shared;
+use super::lanes::{Isa, Lanes};
+use super::transform;
+
+/// Numbers in a transformed tile.
+pub(super) const POINTS: usize = 36;
+/// Floats between the 36 matrices of one kind, beyond their size: with a distance of a power of two they
+/// would all fall into the same few cache lines.
+pub(super) const SKEW: usize = 16;
+/// What the matrices of one work unit may take: about half a second-level cache.
+const UNIT_BYTES: usize = 1 << 20;
+/// Fewest tiles in a unit, so that reading the filter is shared by enough of them.
+const UNIT_TILES: usize = 56;
+
+/// `[N, C, H, W]` of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::nn) struct Images {
+    pub count: usize,
+    pub channels: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+impl Images {
+    pub(super) fn plane(self) -> usize {
+        self.height * self.width
+    }
+
+    pub(in crate::nn) fn floats(self) -> usize {
+        self.count * self.channels * self.plane()
+    }
+
+    /// Tiles in a row of tiles.
+    pub(super) fn tiles_across(self) -> usize {
+        self.width.div_ceil(4)
+    }
+
+    /// Rows of tiles in one image.
+    fn tiles_down(self) -> usize {
+        self.height.div_ceil(4)
+    }
+
+    /// Rows of tiles in the batch.
+    pub(super) fn tile_rows(self) -> usize {
+        self.count * self.tiles_down()
+    }
+}
+
+/// How a batch is cut into work units, and where they keep their matrices.
+#[derive(Clone, Copy)]
+pub(super) struct Unit {
+    /// Rows of tiles.
+    rows: usize,
+    /// Channels of the two kinds of matrices, rounded up to whole vectors.
+    pub padded: [usize; 2],
+}
+
+impl Unit {
+    pub(super) fn new(isa: Isa, images: Images, channels: [usize; 2]) -> Self {
+        let padded = channels.map(|count| count.next_multiple_of(isa.lanes()));
+        let tiles = (UNIT_BYTES / (POINTS * 4 * (padded[0] + padded[1]))).max(UNIT_TILES);
+        let rows = (tiles / images.tiles_across()).clamp(1, images.tile_rows());
+        Self { rows, padded }
+    }
+
+    pub(super) fn count(self, images: Images) -> usize {
+        images.tile_rows().div_ceil(self.rows)
+    }
+
+    pub(super) fn range(self, images: Images, index: usize) -> Range<usize> {
+        index * self.rows..((index + 1) * self.rows).min(images.tile_rows())
+    }
+
+    /// Floats from one of the 36 matrices of a kind to the next.
+    pub(super) fn point(self, images: Images, kind: usize) -> usize {
+        self.rows * images.tiles_across() * self.padded[kind] + SKEW
+    }
+
+    /// Floats of a strip: 6 rows of tiles' pixels with a border.
+    fn strip(self, images: Images) -> usize {
+        6 * (images.tiles_across() * 4 + 2) * self.padded[0].max(self.padded[1])
+    }
+
+    pub(super) fn scratch(self, images: Images) -> usize {
+        POINTS * (self.point(images, 0) + self.point(images, 1)) + self.strip(images)
+    }
+}
+
+/// The pixels under one row of tiles, channels last: `[rows][4 * tiles + 2 * halo][padded]`.
+pub(super) struct Strip {
+    pub images: Images,
+    /// 1 with the border that a 3x3 filter looks at, else 0.
+    pub halo: usize,
+    pub padded: usize,
+    pub start: *mut f32,
+}
+
+impl Strip {
+    /// Floats from one row of pixels to the next.
+    pub(super) fn pitch(&self) -> usize {
+        (self.images.tiles_across() * 4 + 2 * self.halo) * self.padded
+    }
+
+    /// Fills the strip from the images, with zeros outside of them.
+    ///
+    /// # Safety
+    /// The processor has the instruction set; `start` has room for `4 + 2 * halo` rows; `from` holds the
+    /// images and has the row of tiles.
+    #[inline(always)]
+    pub(super) unsafe fn read<L: Lanes>(&self, from: &[f32], tile_row: usize) {
+        let Images { channels, height, width, .. } = self.images;
+        let (image, top) = (tile_row / self.images.tiles_down(), tile_row % self.images.tiles_down() * 4);
+        let (rows, pitch, plane) = (4 + 2 * self.halo, self.pitch(), self.images.plane());
+        // The first row of the strip is row `top - halo` of the image.
+        let above = self.halo.saturating_sub(top);
+        let first = top + above - self.halo;
+        let inside = (height - first).min(rows - above);
+        let run = inside * width;
+        // SAFETY: rows and columns inside the strip are written, rows inside the image read.
+        unsafe {
+            let zero = |from: usize, floats: usize| self.start.add(from).write_bytes(0, floats);
+            zero(0, above * pitch);
+            zero((above + inside) * pitch, (rows - above - inside) * pitch);
+            for row in above..above + inside {
+                zero(row * pitch, self.halo * self.padded);
+                let right = (self.halo + width) * self.padded;
+                zero(row * pitch + right, pitch - right);
+            }
+            let source = from.as_ptr().add(image * channels * plane + first * width);
+            let inner = self.start.add(above * pitch + self.halo * self.padded);
+            for channel in (0..self.padded).step_by(L::N) {
+                let lanes = L::N.min(channels - channel);
+                let (source, mut to, mut column) = (source.add(channel * plane), inner.add(channel), 0);
+                // The rows of a plane follow each other, so a run of pixels crosses them.
+                for pixel in (0..run).step_by(L::N) {
+                    let count = L::N.min(run - pixel);
+                    let mut square = L::zeros();
+                    for lane in 0..lanes {
+                        let from = source.add(lane * plane + pixel);
+                        square[lane] = if count == L::N { L::load(from) } else { L::load_part(from, count) };
+                    }
+                    L::transpose(&mut square);
+                    for i in 0..count {
+                        square[i].store(to);
+                        (to, column) = self.next(to, column);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The place after that of the pixel in a column, and its column.
+    #[inline(always)]
+    fn next(&self, place: *mut f32, column: usize) -> (*mut f32, usize) {
+        if column + 1 < self.images.width {
+            (place.wrapping_add(self.padded), column + 1)
+        } else {
+            (place.wrapping_add(self.pitch() - (self.images.width - 1) * self.padded), 0)
+        }
+    }
+
+    /// Transforms the tiles of the strip. Point `p` of tile `t` and vector `v` goes to
+    /// `p * point + t * tile + v * vector`.
+    ///
+    /// # Safety
+    /// The processor has the instruction set; the strip is filled; there is room at those places.
+    #[inline(always)]
+    pub(super) unsafe fn transform<L: Lanes, const IN: usize>(
+        &self,
+        transform: impl Fn([L; IN]) -> [L; 6] + Copy,
+        to: *mut f32,
+        point: usize,
+        (tile, vector): (usize, usize),
+    ) {
+        for t in 0..self.images.tiles_across() {
+            for v in 0..self.padded / L::N {
+                // SAFETY: the tile is inside the strip, and the caller vouches for the target.
+                unsafe {
+                    transform::square::<L, IN, 6>(
+                        transform,
+                        self.start.add(t * 4 * self.padded + v * L::N),
+                        (self.pitch(), self.padded),
+                        to.add(t * tile + v * vector),
+                        (6 * point, point),
+                    );
+                }
+            }
+        }
+    }
+
+    /// Writes the strip to the images, plus a bias; returns `check`, plus NaN where a value is not finite.
+    ///
+    /// # Safety
+    /// As for [`Strip::read`], with room at `to` for the images, whose row no other thread writes.
+    #[inline(always)]
+    pub(super) unsafe fn write<L: Lanes>(
+        &self,
+        to: Shared,
+        tile_row: usize,
+        bias: Option<&[f32]>,
+        mut check: L,
+    ) -> L {
+        let Images { channels, height, width, .. } = self.images;
+        let (image, top) = (tile_row / self.images.tiles_down(), tile_row % self.images.tiles_down() * 4);
+        let (plane, run) = (self.images.plane(), (height - top).min(4) * width);
+        // SAFETY: the same places as in `read`, the other way.
+        unsafe {
+            let target = to.at(image * channels * plane + top * width);
+            for channel in (0..self.padded).step_by(L::N) {
+                let lanes = L::N.min(channels - channel);
+                let shift = match bias {
+                    Some(bias) => L::load_part(bias.as_ptr().add(channel), lanes),
+                    None => L::splat(0.0),
+                };
+                let (target, mut from, mut column) =
+                    (target.add(channel * plane), self.start.add(channel), 0);
+                for pixel in (0..run).step_by(L::N) {
+                    let count = L::N.min(run - pixel);
+                    let mut square = L::zeros();
+                    for i in 0..count {
+                        square[i] = L::load(from).add(shift);
+                        check = square[i].scaled_add(0.0, check);
+                        (from, column) = self.next(from, column);
+                    }
+                    L::transpose(&mut square);
+                    for lane in 0..lanes {
+                        let to = target.add(lane * plane + pixel);
+                        if count == L::N {
+                            square[lane].store(to);
+                        } else {
+                            square[lane].store_part(to, count);
+                        }
+                    }
+                }
+            }
+        }
+        check
+    }
+}

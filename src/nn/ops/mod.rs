@@ -1,0 +1,70 @@
+//! Operators of our own, registered through Burn's extension mechanism, with hand-written gradients.
+//!
+//! Each function here takes and gives ordinary tensors. On Burn's CPU device, in `f32` and for the shapes
+//! that it knows it runs our kernels; everywhere else it is Burn's own operator. Only gradients that are
+//! tracked are computed, and only what they need is kept.
+
+mod batch_norm;
+mod conv;
+mod pool;
+#[cfg(test)]
+mod tests;
+
+use burn::backend::{DType, DispatchDevice};
+use burn::tensor::{Bytes, Shape, Tensor};
+use burn_flex::{FlexTensor, Layout};
+
+pub(super) use batch_norm::{batch_norm, batch_norm_train};
+pub(super) use conv::conv2d;
+pub(super) use pool::max_pool_2x2;
+
+/// Whether our kernels can work on a tensor: not empty, in `f32`, in the memory of the CPU.
+fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
+    fn on_flex(device: &DispatchDevice) -> bool {
+        match device {
+            DispatchDevice::Flex(_) => true,
+            DispatchDevice::Autodiff(device) => on_flex(&device.clone().inner()),
+            #[allow(unreachable_patterns)] // There are more devices with the GPU features.
+            _ => false,
+        }
+    }
+    #[cfg(test)]
+    if STOCK.get() {
+        return false;
+    }
+    tensor.dtype() == DType::F32
+        && tensor.shape().num_elements() > 0
+        && on_flex(tensor.device().as_dispatch())
+}
+
+#[cfg(test)]
+thread_local! {
+    static STOCK: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Runs `f` with Burn's own operators.
+#[cfg(test)]
+pub(crate) fn with_stock<T>(f: impl FnOnce() -> T) -> T {
+    STOCK.set(true);
+    let result = f();
+    STOCK.set(false);
+    result
+}
+
+/// The tensor with its values next to each other in memory.
+fn dense(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+}
+
+/// The values of a dense tensor.
+fn values(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice().expect("the tensor was made dense and is f32")
+}
+
+fn dims(tensor: &FlexTensor) -> [usize; 4] {
+    tensor.layout().shape().dims()
+}
+
+fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::new(shape)), DType::F32)
+}
