@@ -58,6 +58,19 @@ impl AttackConfig {
         }
     }
 
+    /// The same attack with every step made on every image, for training: an image that the attack has
+    /// already turned is worth making worse.
+    #[must_use]
+    pub fn for_training(mut self) -> Self {
+        let early_stop = match &mut self {
+            Self::Pgd(config) => &mut config.early_stop,
+            Self::Roa(config) => &mut config.early_stop,
+            Self::Eyeglasses(config) => &mut config.early_stop,
+        };
+        *early_stop = false;
+        self
+    }
+
     /// The attack on pictures of this shape, `[C, H, W]`. Files that it needs are read here.
     ///
     /// # Errors

@@ -54,6 +54,8 @@ pub struct AuditOutcome {
     pub counts: Counts,
     /// False when it was asked to stop before the end; call it again with the same log to go on.
     pub finished: bool,
+    /// Pictures that were attacked in this call, each target counted.
+    pub attacks: u64,
     /// What the attack asked of the victim in this call, without the forwards that check its result.
     pub cost: Cost,
     /// Seconds that this call took.
@@ -109,12 +111,14 @@ pub fn audit(
         counts,
         done: done.iter().filter(|is| **is).count(),
         total: plan.total(),
+        attacks: 0,
         cost: Cost::default(),
     };
     let finished = work.all(&plan, &done)?;
     Ok(AuditOutcome {
         counts: work.counts,
         finished,
+        attacks: work.attacks,
         cost: work.cost,
         seconds: started.elapsed().as_secs_f64(),
     })
@@ -136,6 +140,7 @@ struct Work<'a> {
     counts: Counts,
     done: usize,
     total: usize,
+    attacks: u64,
     cost: Cost,
 }
 
@@ -208,6 +213,7 @@ impl<'a> Work<'a> {
         let before = self.victim.cost();
         let adversarial = self.attack.perturb(self.victim, &batch, &goal, self.seed).without_autodiff();
         self.cost = self.cost + (self.victim.cost() - before);
+        self.attacks += tasks.len() as u64;
 
         let distances = self.inspect(&batch, &adversarial, tasks)?;
         let scores = self.scores(adversarial, tasks, self.name)?;

@@ -10,7 +10,7 @@ use super::config::{self, ConfigError};
 use super::progress::Progress;
 use super::{Context, Interrupted};
 use crate::Seed;
-use crate::attacks::{Attack, AttackConfig, EyeglassConfig, PgdConfig, RoaConfig};
+use crate::attacks::{Attack, AttackConfig, EyeglassConfig};
 use crate::audit::{AuditOptions, AuditOutcome, Counts, Pictures, PredictionLog, TargetChoice};
 use crate::data::{Dataset, Split};
 use crate::metrics::{AuditCounts, FairnessReport, GroupColumn};
@@ -113,7 +113,10 @@ impl Default for AuditRunConfig {
             untargeted: true,
             targets: TargetChoice::All,
             noise_draws: 2000,
-            attack: AttackConfig::Eyeglasses(EyeglassConfig { early_stop: true, ..EyeglassConfig::default() }),
+            attack: AttackConfig::Eyeglasses(EyeglassConfig {
+                early_stop: true,
+                ..EyeglassConfig::default()
+            }),
         }
     }
 }
@@ -126,13 +129,16 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     }
     for (key, path) in [("model", &config.model), ("data", &config.data)] {
         if path.as_os_str().is_empty() {
-            return Err(ConfigError::Value(format!("no {key}: give --{key} DIR, or `{key} = \"DIR\"` in the file")).into());
+            return Err(ConfigError::Value(format!(
+                "no {key}: give --{key} DIR, or `{key} = \"DIR\"` in the file"
+            ))
+            .into());
         }
     }
     let model = Model::load(&config.model, &Device::default())?;
     let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
     let audited = run(&config, &model, &data, &arguments.out, arguments.resume, "audit", context)?;
-    println!("{}", report::terminal::summary(&audited.report));
+    println!("{}", report::summary(&audited.report));
     println!("{}\nResults: {}", audited.cost_line(), arguments.out.display());
     Ok(())
 }
@@ -170,8 +176,6 @@ fn resolve(arguments: &AuditArguments) -> Result<AuditRunConfig, ConfigError> {
 pub(super) struct Audited {
     /// All figures.
     pub report: FairnessReport,
-    /// The counts behind them.
-    pub counts: AuditCounts,
     cost: Cost,
     seconds: f64,
     attacks: u64,
@@ -231,7 +235,7 @@ pub(super) fn run(
     let report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
     write_results(layout, &counts, &report)?;
     let attacks = outcome.attacks;
-    let audited = Audited { report, counts, cost: outcome.cost, seconds: outcome.seconds, attacks };
+    let audited = Audited { report, cost: outcome.cost, seconds: outcome.seconds, attacks };
     let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
     events.append("audit_end", &cost)?;
     Ok(audited)
@@ -248,8 +252,7 @@ fn attack_all(
 ) -> anyhow::Result<AuditOutcome> {
     let device = Device::default();
     let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
-    let pictures =
-        Pictures { labels: split.labels(), ids: split.ids(), names: split.paths(), load: &load };
+    let pictures = Pictures { labels: split.labels(), ids: split.ids(), names: split.paths(), load: &load };
     let options = AuditOptions {
         batch_size: config.batch_size,
         untargeted: config.untargeted,
@@ -284,4 +287,29 @@ fn audit_counts(counts: &Counts, attack: &str, data: &Dataset) -> AuditCounts {
             .map(|column| GroupColumn { name: column.name.clone(), of_class: column.of_class.clone() })
             .collect(),
     }
+}
+
+/// Everything that can be made from the counts.
+fn write_results(layout: &Layout, counts: &AuditCounts, report: &FairnessReport) -> anyhow::Result<()> {
+    let AuditCounts { classes, attack, clean, untargeted, targeted, .. } = counts;
+    write_csv(&layout.confusion("clean"), |to| report::csv::write_confusion(to, classes, clean))?;
+    if let Some(untargeted) = untargeted {
+        write_csv(&layout.confusion(attack), |to| report::csv::write_confusion(to, classes, untargeted))?;
+    }
+    if let Some(targeted) = targeted {
+        write_csv(&layout.success(attack), |to| report::csv::write_success(to, classes, targeted))?;
+        write_csv(&layout.pairs(), |to| report::csv::write_pairs(to, classes, targeted))?;
+    }
+    write_csv(&layout.classes(), |to| report::csv::write_classes(to, report))?;
+    write_csv(&layout.groups(), |to| report::csv::write_groups(to, report))?;
+    let json = serde_json::to_string_pretty(report).context("a report always has a JSON form")?;
+    write_file(&layout.metrics(), (json + "\n").as_bytes())?;
+    Ok(())
+}
+
+fn write_csv(path: &Path, fill: impl FnOnce(&mut Vec<u8>) -> csv::Result<()>) -> anyhow::Result<()> {
+    let mut bytes = Vec::new();
+    fill(&mut bytes).with_context(|| format!("{} could not be made", path.display()))?;
+    write_file(path, &bytes)?;
+    Ok(())
 }

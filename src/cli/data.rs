@@ -54,18 +54,35 @@ pub(super) enum DataCommand {
 pub(super) fn data(command: DataCommand) -> anyhow::Result<()> {
     match command {
         DataCommand::Orl { out, seed } => {
-            println!("{}", fetch_orl(&out, seed)?);
+            let summary = fetch_orl(&out, seed)?;
+            let verb = if summary.was_there { "was there" } else { "fetched" };
+            println!(
+                "{}: the AT&T (Olivetti) faces, {verb}. {}",
+                out.display(),
+                counted(summary.people, summary.pictures)
+            );
         }
         DataCommand::SyntheticFaces { out, people, images, seed } => {
             let config = SyntheticConfig { people, images, seed, ..SyntheticConfig::default() };
-            println!("{}", write_synthetic_faces(&out, &config)?);
+            let summary = write_synthetic_faces(&out, &config)?;
+            println!(
+                "{}: drawn faces with {} pairs of siblings. {}",
+                out.display(),
+                summary.siblings,
+                counted(summary.people, summary.pictures)
+            );
         }
         DataCommand::Sheet { data, out, columns, rows, side } => {
             let sheet = contact_sheet(&Dataset::open(&data, side)?.train, columns, rows)?;
-            let whole = || format!("cannot write {}: give the name of a .png in a folder that exists", out.display());
+            let whole =
+                || format!("cannot write {}: give the name of a .png in a folder that exists", out.display());
             sheet.save_with_format(&out, image::ImageFormat::Png).with_context(whole)?;
             println!("{}: {} x {} pixels", out.display(), sheet.width(), sheet.height());
         }
     }
     Ok(())
+}
+
+fn counted(people: usize, [train, val, test]: [usize; 3]) -> String {
+    format!("{people} people; {train} pictures to train, {val} to validate and {test} to test on.")
 }

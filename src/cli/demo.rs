@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use super::audit::{self, AuditRunConfig, Audited};
 use super::train::{self, ModelSection, TrainRunConfig, ValidationSection};
-use super::{Context, Interrupted, spread};
+use super::{Context, Interrupted};
 use crate::attacks::{AttackConfig, EyeglassConfig, RoaConfig, Search};
 use crate::audit::TargetChoice;
 use crate::data::{Dataset, SyntheticConfig, fetch_orl, write_synthetic_faces};
@@ -93,7 +93,13 @@ impl Plan {
         AttackConfig::Eyeglasses(EyeglassConfig { steps, ..EyeglassConfig::default() })
     }
 
-    fn train_config(&self, seed: u64, data: &Path, objective: ObjectiveConfig, from: Option<PathBuf>) -> TrainRunConfig {
+    fn train_config(
+        &self,
+        seed: u64,
+        data: &Path,
+        objective: ObjectiveConfig,
+        from: Option<PathBuf>,
+    ) -> TrainRunConfig {
         let epochs = if from.is_some() { self.epochs } else { self.start_epochs };
         TrainRunConfig {
             seed,
@@ -137,7 +143,7 @@ pub(super) fn demo(arguments: &DemoArguments, context: &Context) -> anyhow::Resu
         let audited = one_seed(&plan, seed, &faces, &data, &place, context)?;
         let columns: Vec<(&str, &FairnessReport)> =
             audited.iter().map(|(name, audited)| (*name, &audited.report)).collect();
-        println!("\nSeed {seed}, attacked with eyeglasses:\n\n{}", report::terminal::comparison(&columns));
+        println!("\nSeed {seed}, attacked with eyeglasses:\n\n{}", report::comparison(&columns));
         println!("{}", audited.last().map_or_else(String::new, |(_, audited)| audited.cost_line()));
         for (all, (_, audited)) in reports.iter_mut().zip(audited) {
             all.push(audited.report);
@@ -146,7 +152,7 @@ pub(super) fn demo(arguments: &DemoArguments, context: &Context) -> anyhow::Resu
     if plan.seeds > 1 {
         let named: Vec<(&str, Vec<FairnessReport>)> =
             plan.methods().iter().map(|(name, _)| *name).zip(reports).collect();
-        let table = spread::over_seeds(&named);
+        let table = report::spread(&named);
         println!("\nMean and standard deviation over {} seeds:\n\n{table}", plan.seeds);
         let path = arguments.out.join("results.md");
         crate::run::write_file(&path, table.as_bytes())?;

@@ -56,7 +56,10 @@ struct Interrupted {
 /// Parses the arguments, does what they ask and prints what went wrong.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    match install_stop_flag().map_err(anyhow::Error::from).and_then(|stop| dispatch(arguments, &Context { stop })) {
+    match install_stop_flag()
+        .map_err(anyhow::Error::from)
+        .and_then(|stop| dispatch(arguments, &Context { stop }))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Interrupted>() => {
             eprintln!("{error}");
@@ -84,7 +87,8 @@ fn command_line() -> String {
     let words: Vec<String> = std::env::args_os()
         .map(|word| {
             let word = word.to_string_lossy().into_owned();
-            let plain = !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_./=:,+".contains(c));
+            let plain =
+                !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_./=:,+".contains(c));
             if plain { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
         })
         .collect();
@@ -94,7 +98,11 @@ fn command_line() -> String {
 /// [`command_line`] with `--resume`, for the message of how to go on.
 fn resume_command() -> String {
     let command = command_line();
-    if command.contains(" --resume") || command.contains(" demo") { command } else { format!("{command} --resume") }
+    if command.contains(" --resume") || command.contains(" demo") {
+        command
+    } else {
+        format!("{command} --resume")
+    }
 }
 
 /// A path from a configuration file, which is relative to the file.
@@ -134,7 +142,8 @@ fn same_classes(model: &[String], data: &[String], from: &std::path::Path) -> an
         return Ok(());
     }
     let missing = |of: &[String], from: &[String]| -> String {
-        let names: Vec<&str> = of.iter().filter(|name| !from.contains(name)).take(3).map(String::as_str).collect();
+        let names: Vec<&str> =
+            of.iter().filter(|name| !from.contains(name)).take(3).map(String::as_str).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     };
     anyhow::bail!(

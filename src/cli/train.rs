@@ -150,8 +150,7 @@ pub(super) fn run(
     let validation_attack =
         config.validation.attack.build(shape).map_err(|e| as_config(&format!("validation.{e}")))?;
     let stored = super::stored_config(config, data)?;
-    let directory =
-        if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
+    let directory = if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
     events.append("train_start", &super::provenance(config.seed, data))?;
@@ -172,7 +171,8 @@ pub(super) fn run(
     }
     let outcome = outcome?;
     if let TrainOutcome::Finished { best_epoch, validation, seconds } = &outcome {
-        let data = serde_json::json!({"best_epoch": best_epoch, "validation": validation, "seconds": seconds});
+        let data =
+            serde_json::json!({"best_epoch": best_epoch, "validation": validation, "seconds": seconds});
         observer.events.append("train_end", &data)?;
     }
     Ok(outcome)

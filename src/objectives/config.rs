@@ -40,7 +40,7 @@ pub struct AdversarialConfig {
     pub clean_weight: f64,
     /// Weight of the cross-entropy of the adversarial pictures, above 0.
     pub adversarial_weight: f64,
-    /// The attack to train against.
+    /// The attack to train against; every step is made on every image, whatever `early_stop` says.
     pub attack: AttackConfig,
 }
 
@@ -48,11 +48,7 @@ impl Default for AdversarialConfig {
     /// The weights of the later published Sy-FAR code: 0.1 clean, 1 adversarial; the rectangular
     /// occlusion attack.
     fn default() -> Self {
-        Self {
-            clean_weight: 0.1,
-            adversarial_weight: 1.0,
-            attack: AttackConfig::Roa(RoaConfig::default()),
-        }
+        Self { clean_weight: 0.1, adversarial_weight: 1.0, attack: AttackConfig::Roa(RoaConfig::default()) }
     }
 }
 
@@ -150,7 +146,7 @@ fn adversarial(
 ) -> Result<Adversarial, ObjectiveConfigError> {
     let clean_weight = not_negative("clean_weight", clean_weight)?;
     let adversarial_weight = positive("adversarial_weight", adversarial_weight)?;
-    Ok(Adversarial::new(attack.build(input_shape)?, clean_weight, adversarial_weight))
+    Ok(Adversarial::new(attack.clone().for_training().build(input_shape)?, clean_weight, adversarial_weight))
 }
 
 fn positive(key: &'static str, found: f64) -> Result<f64, ObjectiveConfigError> {

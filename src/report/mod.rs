@@ -7,9 +7,11 @@ pub mod csv;
 #[cfg(test)]
 mod example;
 mod markdown;
+mod spread;
 mod table;
 mod terminal;
 
 pub use markdown::comparison as markdown_comparison;
+pub use spread::spread;
 pub use table::{Align, Table};
 pub use terminal::{comparison, summary};

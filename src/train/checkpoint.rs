@@ -74,7 +74,6 @@ pub(super) fn load<M: Module>(
     let state = serde_json::from_str(&text).map_err(|e| fail("state.json", &e))?;
     let record = ModuleRecord::load(directory.join("network.bpk")).map_err(|e| fail("network.bpk", &e))?;
     let network = network.try_load_record(record).map_err(|e| fail("network.bpk", &e))?;
-    let optimizer =
-        optimizer.load(directory.join("optimizer.bpk")).map_err(|e| fail("optimizer.bpk", &e))?;
+    let optimizer = optimizer.load(directory.join("optimizer.bpk")).map_err(|e| fail("optimizer.bpk", &e))?;
     Ok((network, optimizer, state))
 }

@@ -50,7 +50,11 @@ impl TrainConfig {
     /// A sentence that names the key.
     pub fn check(&self) -> Result<(), String> {
         let at_least = |key: &str, value: usize, least: usize| {
-            if value < least { Err(format!("train.{key} is {value}, expected at least {least}")) } else { Ok(()) }
+            if value < least {
+                Err(format!("train.{key} is {value}, expected at least {least}"))
+            } else {
+                Ok(())
+            }
         };
         at_least("epochs", self.epochs, 1)?;
         at_least("batch_size", self.batch_size, 2)?;

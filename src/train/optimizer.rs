@@ -50,7 +50,9 @@ impl OptimizerConfig {
                 let momentum = MomentumConfig { momentum, dampening: 0.0, nesterov: false };
                 SgdConfig::new()
                     .with_momentum((momentum.momentum > 0.0).then_some(momentum))
-                    .with_weight_decay((weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32)))
+                    .with_weight_decay(
+                        (weight_decay > 0.0).then(|| WeightDecayConfig::new(weight_decay as f32)),
+                    )
                     .init()
             }
             Self::AdamW { weight_decay, .. } => {

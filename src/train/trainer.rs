@@ -201,12 +201,7 @@ impl<'a> Loop<'a> {
 
     fn save(&mut self) -> Result<(), TrainError> {
         self.saved = Instant::now();
-        checkpoint::save(
-            self.job.checkpoint_directory,
-            &self.job.model.network,
-            &self.optimizer,
-            &self.state,
-        )
+        checkpoint::save(self.job.checkpoint_directory, &self.job.model.network, &self.optimizer, &self.state)
     }
 
     fn step(

@@ -52,7 +52,8 @@ pub(super) fn validate(
         let clean = judge(victim, batch.images.clone(), &batch.labels);
         let robust = judge(victim, adversarial, &batch.labels);
         clean_right += clean.right.iter().filter(|right| **right).count();
-        robust_right += clean.right.iter().zip(&robust.right).filter(|(clean, robust)| **clean && **robust).count();
+        robust_right +=
+            clean.right.iter().zip(&robust.right).filter(|(clean, robust)| **clean && **robust).count();
         clean_loss += clean.loss;
         robust_loss += robust.loss;
     }
