@@ -4,17 +4,19 @@
 //! classifier whose true rates are exactly symmetric. The noise floor is what they would be then. The
 //! excess over it, and how often chance reaches the observed value, say what is left without chance.
 //!
-//! A pair of classes has `n_ij` images (or attacks) in one direction, `n_ji` in the other, and `s` of them
-//! all went wrong. If the true rates are equal, each of these `s` is as likely to be any of the
-//! `n_ij + n_ji`, so the number of them in the first direction is hypergeometric (Fisher's conditional
-//! argument; the two directions are independent because they start from different images). The floor
-//! redraws every pair that way. Between pairs of attacks this is exact. Errors of one class compete for
-//! its images, which the redrawing neglects: the mean of `A1` stays exact, since it is a sum over pairs.
+//! A pair of classes has `n_ij` images (or attacks) in one direction and `n_ji` in the other; together `s`
+//! of them ended in the other class. If the true rates are equal, each of these `s` is as likely to be any
+//! of the `n_ij + n_ji`, so the number of them in the first direction is hypergeometric (Fisher's
+//! conditional argument; the two directions are independent because they start from different images). The
+//! floor redraws every pair that way. It redraws pairs one by one and so neglects that different pairs
+//! share images. The mean of `A1` is right all the same, since it is a sum over pairs. Attacks that repeat
+//! the same image and target are not independent, and the floor is too low where they are counted apart.
 //!
 //! The obvious alternative, a parametric bootstrap that draws whole matrices from the symmetrised one,
-//! `(N + N^T) / 2`, needs many images in each cell: a matrix of few counts is rougher than the truth, so
-//! pairs without an event never get one and the floor is too low. With ten classes of ten images, half of
-//! them wrong at random, its p-value for `A1` was below 0.05 in 28 % of 200 trials (here: 3 % of 400).
+//! `(N + N^T) / 2`, needs many images in each cell: it draws the sums of pairs anew from rates that are
+//! rougher than the truth, so errors crowd into fewer pairs and cancel more, and the floor is too low. With
+//! ten classes of ten images, half of them wrong at random, its p-value for `A1` was below 0.05 in 28 % of
+//! 200 trials (here: 3 % of 400).
 
 use rand::{Rng, RngExt};
 use rayon::prelude::*;
