@@ -30,7 +30,7 @@ impl Pair {
 
 impl RateMatrix {
     /// A matrix from its cells.
-    pub(super) fn from_fn(classes: usize, mut rate: impl FnMut(usize, usize) -> Option<f64>) -> Self {
+    fn from_fn(classes: usize, rate: impl Fn(usize, usize) -> Option<f64>) -> Self {
         let cells = (0..classes).flat_map(|i| (0..classes).map(move |j| (i, j)));
         Self { classes, rates: cells.map(|(i, j)| rate(i, j)).collect() }
     }

@@ -83,7 +83,7 @@ pub struct GroupReport {
 }
 
 impl FairnessReport {
-    /// Computes everything. Noise floors come from `draws` simulated matrices each (a few thousand); with
+    /// Computes everything. Noise floors come from `draws` redrawn matrices each (a few thousand); with
     /// 0 there are none. The same counts, seed and draws give the same report on any number of threads.
     pub fn compute(counts: &AuditCounts, seed: Seed, draws: u32) -> Self {
         let seed = seed.purpose("noise floor");

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::noise::{ConfusionNull, Floors, SuccessNull};
+use super::noise::{Chance, Floors};
 use super::rates::Pair;
 use super::{ConfusionMatrix, Figure, RateMatrix, SuccessMatrix};
 use crate::Seed;
@@ -51,12 +51,12 @@ pub struct PairGap {
 }
 
 impl SymmetryFigures {
-    /// Of errors. `None` when no two classes have images. Noise floors come from `draws` simulated
+    /// Of errors. `None` when no two classes have images. Noise floors come from `draws` redrawn
     /// matrices; with 0 there are none.
     pub fn of_confusion(counts: &ConfusionMatrix, seed: Seed, draws: u32) -> Option<Self> {
         let rates = RateMatrix::of_confusion(counts);
         let found = Asymmetry::of(&rates)?;
-        let floors = Floors::of(&found, &ConfusionNull::of(counts), seed, draws);
+        let floors = Floors::of(&found, &Chance::of_confusion(counts), seed, draws);
         Some(Self::assemble(&rates, &found, &floors, counts.total()))
     }
 
@@ -64,7 +64,7 @@ impl SymmetryFigures {
     pub fn of_success(counts: &SuccessMatrix, seed: Seed, draws: u32) -> Option<Self> {
         let rates = RateMatrix::of_success(counts);
         let found = Asymmetry::of(&rates)?;
-        let floors = Floors::of(&found, &SuccessNull::of(counts), seed, draws);
+        let floors = Floors::of(&found, &Chance::of_success(counts), seed, draws);
         let attempts =
             |pair: Pair| counts.attempts(pair.low, pair.high) + counts.attempts(pair.high, pair.low);
         let compared = rates.pairs().map(attempts).sum();
@@ -94,7 +94,7 @@ impl SymmetryFigures {
     }
 }
 
-/// What is asymmetric in one matrix of rates: what a simulated matrix is reduced to.
+/// What is asymmetric in one matrix of rates.
 pub(super) struct Asymmetry {
     pairs: usize,
     /// Sum over pairs of `|a - b|`.

@@ -39,7 +39,7 @@ pub struct TargetedFigures {
 }
 
 impl TargetedFigures {
-    /// From counts. Noise floors come from `draws` simulated matrices; with 0 there are none.
+    /// From counts. Noise floors come from `draws` redrawn matrices; with 0 there are none.
     pub fn of(counts: &SuccessMatrix, seed: Seed, draws: u32) -> Self {
         let classes = 0..counts.classes();
         let from_source: Vec<_> = classes

@@ -11,7 +11,7 @@ pub(super) const ABSENT: &str = "-";
 /// How to read the cells.
 pub(super) const LEGEND: [&str; 4] = [
     "[low, high] is the 95 % Wilson interval of a rate, n the number of images or attacks behind it.",
-    "\"chance\" is the mean of a figure when the truth is symmetric and images are as many; p is how often it then gets as large.",
+    "\"chance\" is the mean of a figure when the truth is symmetric and errors are as many; p is how often it then gets as large.",
     "Guessing is perfectly symmetric: asymmetry says something only next to robust accuracy.",
     "Worst and largest are chosen on the images they are reported on, so they look worse than they are.",
 ];
@@ -238,7 +238,26 @@ pub(super) fn rate(rate: &Rate) -> String {
 /// A number with its interval or noise floor, where there is one, and count.
 fn figure(figure: &Figure) -> String {
     let interval = figure.low.zip(figure.high).map(|(low, high)| format!(" [{low:.3}, {high:.3}]"));
-    let noise = figure.noise.map(|noise| format!(" (chance {:.3}, p {:.3})", noise.expected, noise.p_value));
+    let noise = figure.noise.map(|noise| {
+        // A p-value is never 0, and is not printed as if it were.
+        let p = if noise.p_value < 0.001 { "< 0.001".into() } else { number(noise.p_value) };
+        format!(" (chance {:.3}, p {p})", noise.expected)
+    });
     let [interval, noise] = [interval, noise].map(Option::unwrap_or_default);
     format!("{:.3}{interval}{noise} n {}", figure.value, figure.n)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::NoiseFloor;
+
+    #[test]
+    fn a_figure_shows_what_it_has() {
+        let plain = Figure::new(0.25, 40);
+        assert_eq!(figure(&plain), "0.250 n 40");
+        let noise = Some(NoiseFloor { expected: 0.1, excess: 0.15, p_value: 0.0001, draws: 9999 });
+        let whole = Figure { low: Some(0.2), high: Some(0.3), noise, ..plain };
+        assert_eq!(figure(&whole), "0.250 [0.200, 0.300] (chance 0.100, p < 0.001) n 40");
+    }
 }

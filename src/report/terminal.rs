@@ -126,9 +126,9 @@ mod tests {
         Symmetry of confusions under attack
         robust accuracy                       0.200 [0.095, 0.373] n 30                          0.500 [0.332, 0.668] n 30
         pairs compared                        3                                                  3
-        asymmetry A1n (0 to 1)                0.583 (chance 0.168, p 0.005) n 30                 0.067 n 30
-        asymmetry A1 (sum)                    1.400 (chance 0.327, p 0.005) n 30                 0.100 n 30
-        largest gap                           0.800 (chance 0.223, p 0.005) n 30, Łucja > ben_o  0.100 n 30, Łucja > ben_o
+        asymmetry A1n (0 to 1)                0.583 (chance 0.129, p 0.005) n 30                 0.067 n 30
+        asymmetry A1 (sum)                    1.400 (chance 0.310, p 0.005) n 30                 0.100 n 30
+        largest gap                           0.800 (chance 0.235, p 0.005) n 30, Łucja > ben_o  0.100 n 30, Łucja > ben_o
         Sy-FAR penalty, eps 0.1               1.292                                              0.083
         Sy-FAR penalty, eps 1/K               1.096                                              0.060
 
@@ -145,9 +145,9 @@ mod tests {
         robust accuracy                       0.200 [0.095, 0.373] n 30                          0.500 [0.332, 0.668] n 30
         success                               0.420 [0.294, 0.558] n 50                          0.140 [0.070, 0.262] n 50
         pairs compared                        2                                                  2
-        asymmetry A1n (0 to 1)                0.789 (chance 0.189, p 0.005) n 40                 0.000 n 40
-        asymmetry A1 (sum)                    1.500 (chance 0.366, p 0.005) n 40                 0.000 n 40
-        largest gap                           0.800 (chance 0.255, p 0.005) n 40, anna > ben_o   0.000 n 40
+        asymmetry A1n (0 to 1)                0.789 (chance 0.194, p 0.005) n 40                 0.000 n 40
+        asymmetry A1 (sum)                    1.500 (chance 0.368, p 0.005) n 40                 0.000 n 40
+        largest gap                           0.800 (chance 0.269, p 0.005) n 40, anna > ben_o   0.000 n 40
         Sy-FAR penalty, eps 0.1               1.357                                              0.000
         Sy-FAR penalty, eps 1/K               1.111                                              0.000
 
@@ -162,7 +162,7 @@ mod tests {
         gap of targeted flow (mean of pairs)  0.750, female > male                               0.000
 
         [low, high] is the 95 % Wilson interval of a rate, n the number of images or attacks behind it.
-        "chance" is the mean of a figure when the truth is symmetric and images are as many; p is how often it then gets as large.
+        "chance" is the mean of a figure when the truth is symmetric and errors are as many; p is how often it then gets as large.
         Guessing is perfectly symmetric: asymmetry says something only next to robust accuracy.
         Worst and largest are chosen on the images they are reported on, so they look worse than they are.
         "#);
@@ -197,9 +197,9 @@ mod tests {
         Symmetry of confusions under attack
         robust accuracy                       0.200 [0.095, 0.373] n 30
         pairs compared                        3
-        asymmetry A1n (0 to 1)                0.583 (chance 0.168, p 0.005) n 30
-        asymmetry A1 (sum)                    1.400 (chance 0.327, p 0.005) n 30
-        largest gap                           0.800 (chance 0.223, p 0.005) n 30, Łucja > ben_o
+        asymmetry A1n (0 to 1)                0.583 (chance 0.129, p 0.005) n 30
+        asymmetry A1 (sum)                    1.400 (chance 0.310, p 0.005) n 30
+        largest gap                           0.800 (chance 0.235, p 0.005) n 30, Łucja > ben_o
         Sy-FAR penalty, eps 0.1               1.292
         Sy-FAR penalty, eps 1/K               1.096
 
@@ -216,9 +216,9 @@ mod tests {
         robust accuracy                       0.200 [0.095, 0.373] n 30
         success                               0.420 [0.294, 0.558] n 50
         pairs compared                        2
-        asymmetry A1n (0 to 1)                0.789 (chance 0.189, p 0.005) n 40
-        asymmetry A1 (sum)                    1.500 (chance 0.366, p 0.005) n 40
-        largest gap                           0.800 (chance 0.255, p 0.005) n 40, anna > ben_o
+        asymmetry A1n (0 to 1)                0.789 (chance 0.194, p 0.005) n 40
+        asymmetry A1 (sum)                    1.500 (chance 0.368, p 0.005) n 40
+        largest gap                           0.800 (chance 0.269, p 0.005) n 40, anna > ben_o
         Sy-FAR penalty, eps 0.1               1.357
         Sy-FAR penalty, eps 1/K               1.111
 
@@ -245,7 +245,7 @@ mod tests {
         male          1  0.900 [0.596, 0.982] n 10  0.500 [0.237, 0.763] n 10               0.500
 
         [low, high] is the 95 % Wilson interval of a rate, n the number of images or attacks behind it.
-        "chance" is the mean of a figure when the truth is symmetric and images are as many; p is how often it then gets as large.
+        "chance" is the mean of a figure when the truth is symmetric and errors are as many; p is how often it then gets as large.
         Guessing is perfectly symmetric: asymmetry says something only next to robust accuracy.
         Worst and largest are chosen on the images they are reported on, so they look worse than they are.
         "#);
@@ -274,7 +274,7 @@ mod tests {
         worst group, clean accuracy  0.900 [0.596, 0.982] n 10, male
 
         [low, high] is the 95 % Wilson interval of a rate, n the number of images or attacks behind it.
-        "chance" is the mean of a figure when the truth is symmetric and images are as many; p is how often it then gets as large.
+        "chance" is the mean of a figure when the truth is symmetric and errors are as many; p is how often it then gets as large.
         Guessing is perfectly symmetric: asymmetry says something only next to robust accuracy.
         Worst and largest are chosen on the images they are reported on, so they look worse than they are.
         "#);
