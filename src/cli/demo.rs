@@ -18,6 +18,7 @@ use crate::metrics::FairnessReport;
 use crate::models::Model;
 use crate::objectives::{AdversarialConfig, ObjectiveConfig, StandardConfig, SyFarConfig};
 use crate::report;
+use crate::run::write_file;
 use crate::train::{TrainConfig, TrainOutcome};
 
 #[derive(clap::Args)]
@@ -137,28 +138,29 @@ pub(super) fn demo(arguments: &DemoArguments, context: &Context) -> anyhow::Resu
         data.test.len(),
         faces.display()
     );
-    let mut reports: Vec<Vec<FairnessReport>> = vec![Vec::new(); 3];
+    let mut reports: Vec<(&str, Vec<FairnessReport>)> =
+        plan.methods().iter().map(|(name, _)| (*name, Vec::new())).collect();
     for seed in arguments.seed..arguments.seed + plan.seeds {
         let place = arguments.out.join(format!("seed{seed}"));
-        let audited = one_seed(&plan, seed, &faces, &data, &place, context)?;
-        let columns: Vec<(&str, &FairnessReport)> =
-            audited.iter().map(|(name, audited)| (*name, &audited.report)).collect();
-        println!("\nSeed {seed}, attacked with eyeglasses:\n\n{}", report::comparison(&columns));
-        println!("{}", audited.last().map_or_else(String::new, |(_, audited)| audited.cost_line()));
-        for (all, (_, audited)) in reports.iter_mut().zip(audited) {
-            all.push(audited.report);
+        for (all, audited) in reports.iter_mut().zip(one_seed(&plan, seed, &faces, &data, &place, context)?) {
+            all.1.push(audited.report);
         }
     }
-    if plan.seeds > 1 {
-        let named: Vec<(&str, Vec<FairnessReport>)> =
-            plan.methods().iter().map(|(name, _)| *name).zip(reports).collect();
-        let table = report::spread(&named);
-        println!("\nMean and standard deviation over {} seeds:\n\n{table}", plan.seeds);
-        let path = arguments.out.join("results.md");
-        crate::run::write_file(&path, table.as_bytes())?;
-        println!("Table: {}", path.display());
-    }
-    println!("\nRuns, with every prediction and matrix: {}", arguments.out.display());
+    println!("\nAttacked with eyeglasses:\n\n{}", report::headline(&reports));
+    let table = arguments.out.join("results.md");
+    write_file(&table, report::headline_markdown(&reports).as_bytes())?;
+    let audits: Vec<String> = plan.methods().iter().map(|(name, _)| format!("{name}/audit")).collect();
+    println!(
+        "This table: {}. Every prediction, matrix and figure: {} with {} in it.\nAll figures side by side: syfar show {}",
+        table.display(),
+        arguments.out.join("seed*").display(),
+        audits.join(", "),
+        audits
+            .iter()
+            .map(|audit| format!("{}/seed{}/{audit}", arguments.out.display(), arguments.seed))
+            .collect::<Vec<_>>()
+            .join(" ")
+    );
     Ok(())
 }
 
@@ -184,7 +186,7 @@ fn one_seed(
     data: &Dataset,
     place: &Path,
     context: &Context,
-) -> anyhow::Result<Vec<(&'static str, Audited)>> {
+) -> anyhow::Result<Vec<Audited>> {
     let start = place.join("start");
     let config = plan.train_config(seed, faces, ObjectiveConfig::Standard(StandardConfig {}), None);
     train_one(&config, data, &start, "start", context)?;
@@ -204,7 +206,9 @@ fn one_seed(
         };
         let model = Model::load(&model, &burn::tensor::Device::default())?;
         let out = out.join("audit");
-        audited.push((name, audit::run(&config, &model, data, &out, begun(&out), name, context)?));
+        let done = audit::run(&config, &model, data, &out, begun(&out), name, context)?;
+        println!("{name}: audited. {}", done.cost_line());
+        audited.push(done);
     }
     Ok(audited)
 }

@@ -6,12 +6,12 @@ mod comparison;
 pub mod csv;
 #[cfg(test)]
 mod example;
+mod headline;
 mod markdown;
-mod spread;
 mod table;
 mod terminal;
 
+pub use headline::{headline, headline_markdown};
 pub use markdown::comparison as markdown_comparison;
-pub use spread::spread;
 pub use table::{Align, Table};
 pub use terminal::{comparison, summary};
