@@ -205,6 +205,7 @@ pub(super) fn normalise(gradient: Tensor<4>) -> Tensor<4> {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // Equal values are meant.
 mod tests {
     use super::super::fixtures::values;
     use super::*;

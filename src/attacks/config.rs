@@ -58,6 +58,19 @@ impl AttackConfig {
         }
     }
 
+    /// The same attack without early stopping: training wants the strongest picture and not the first
+    /// one that succeeds.
+    #[must_use]
+    pub fn for_training(&self) -> Self {
+        let mut config = self.clone();
+        match &mut config {
+            Self::Pgd(config) => config.early_stop = false,
+            Self::Roa(config) => config.early_stop = false,
+            Self::Eyeglasses(config) => config.early_stop = false,
+        }
+        config
+    }
+
     /// The attack on pictures of this shape, `[C, H, W]`. Files that it needs are read here.
     ///
     /// # Errors

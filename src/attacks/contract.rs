@@ -15,14 +15,8 @@ const COUNT: usize = 6;
 
 /// All attacks, small.
 fn table() -> Vec<AttackConfig> {
-    let pgd = PgdConfig {
-        step_size: Some(Magnitude::levels(2)),
-        steps: 4,
-        early_stop: false,
-        ..PgdConfig::default()
-    };
-    let roa =
-        RoaConfig { height: 6, width: 5, stride: 3, steps: 4, early_stop: false, ..RoaConfig::default() };
+    let pgd = PgdConfig { step_size: Some(Magnitude::levels(2)), steps: 4, ..PgdConfig::default() };
+    let roa = RoaConfig { height: 6, width: 5, stride: 3, steps: 4, ..RoaConfig::default() };
     let l2 = PgdConfig {
         norm: Norm::L2,
         epsilon: "1.5".parse().expect("a magnitude"),
@@ -36,18 +30,19 @@ fn table() -> Vec<AttackConfig> {
         AttackConfig::Pgd(PgdConfig { random_start: false, ..l2 }),
         AttackConfig::Roa(RoaConfig { search: Search::Exhaustive, ..roa.clone() }),
         AttackConfig::Roa(roa),
-        AttackConfig::Eyeglasses(EyeglassConfig { steps: 4, early_stop: false, ..EyeglassConfig::default() }),
+        AttackConfig::Eyeglasses(EyeglassConfig { steps: 4, ..EyeglassConfig::default() }),
     ]
 }
 
-fn with(config: &AttackConfig, new_steps: usize, stop: bool) -> Box<dyn Attack> {
+/// An attack of the table with another number of steps.
+fn with(config: &AttackConfig, steps: usize, early_stop: bool) -> Box<dyn Attack> {
     let mut config = config.clone();
-    let (steps, early_stop) = match &mut config {
-        AttackConfig::Pgd(config) => (&mut config.steps, &mut config.early_stop),
-        AttackConfig::Roa(config) => (&mut config.steps, &mut config.early_stop),
-        AttackConfig::Eyeglasses(config) => (&mut config.steps, &mut config.early_stop),
-    };
-    (*steps, *early_stop) = (new_steps, stop);
+    match &mut config {
+        AttackConfig::Pgd(config) => config.steps = steps,
+        AttackConfig::Roa(config) => config.steps = steps,
+        AttackConfig::Eyeglasses(config) => config.steps = steps,
+    }
+    let config = if early_stop { config } else { config.for_training() };
     config.build(SHAPE).expect("the table is valid")
 }
 

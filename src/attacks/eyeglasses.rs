@@ -88,27 +88,35 @@ impl EyeglassConfig {
         within("momentum", self.momentum, 0.0..=1.0)
     }
 
-    /// The attack on pictures of this shape, `[C, H, W]`.
+    /// Where the attack may write in pictures of this shape, `[C, H, W]`: row by row, as drawn or read.
     ///
     /// # Errors
     /// As for [`EyeglassConfig::validate`], and when the mask cannot be used or nothing of the frame is
     /// inside the picture.
-    pub fn build(&self, [_, height, width]: [usize; 3]) -> Result<Eyeglasses, AttackConfigError> {
+    pub fn region(&self, [_, height, width]: [usize; 3]) -> Result<Vec<bool>, AttackConfigError> {
         self.validate()?;
         let mask = match &self.mask {
             Some(path) => mask_from_png(path, height, width)?,
             None => self.frame.unwrap_or_default().draw(height, width),
         };
-        if !mask.contains(&true) {
-            return Err(AttackConfigError::Value {
-                key: "frame",
-                found: "outside the picture".to_owned(),
-                expected: format!("a frame that covers some of {height} x {width} pixels"),
-                advice: "leave its measures out to get the default".to_owned(),
-            });
+        if mask.contains(&true) {
+            return Ok(mask);
         }
-        let mask = TensorData::new(mask.into_iter().map(f32::from).collect(), [1, 1, height, width]);
-        Ok(Eyeglasses { config: self.clone(), mask })
+        Err(AttackConfigError::Value {
+            key: "frame",
+            found: "outside the picture".to_owned(),
+            expected: format!("a frame that covers some of {height} x {width} pixels"),
+            advice: "leave its measures out to get the default".to_owned(),
+        })
+    }
+
+    /// The attack on pictures of this shape, `[C, H, W]`.
+    ///
+    /// # Errors
+    /// As for [`EyeglassConfig::region`].
+    pub fn build(&self, shape: [usize; 3]) -> Result<Eyeglasses, AttackConfigError> {
+        let mask = self.region(shape)?.into_iter().map(f32::from).collect();
+        Ok(Eyeglasses { config: self.clone(), mask: TensorData::new(mask, [1, 1, shape[1], shape[2]]) })
     }
 }
 
@@ -222,6 +230,7 @@ impl Iterate for Coloured<'_> {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // Equal values are meant.
 mod tests {
     use super::super::fixtures::{SHAPE, SIDE, batch, network, values};
     use super::*;
@@ -313,6 +322,23 @@ mod tests {
         close(&once.images, [0.6, 0.45, 1.0, 0.5]);
         let twice = once.step(row([0.0; 4]));
         close(&twice.images, [0.64, 0.43, 1.0, 0.5]);
+    }
+
+    #[test]
+    fn a_mask_from_a_file_takes_the_place_of_the_frame() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("mask.png");
+        let half = image::GrayImage::from_fn(16, 16, |x, _| image::Luma([if x < 8 { 255 } else { 0 }]));
+        half.save(&path).expect("written");
+        let config = EyeglassConfig { mask: Some(path), ..EyeglassConfig::default() };
+        let mask = config.region(SHAPE).expect("a mask");
+        assert!(mask.iter().enumerate().all(|(index, inside)| *inside == (index % SIDE < 8)));
+        let clean = batch(1, 3, 0.1).images;
+        let left = clean.clone().slice_fill([0..1, 0..3, 0..16, 0..8], 0.0);
+        let attack = config.build(SHAPE).expect("valid");
+        assert_eq!(attack.admits(clean.clone(), left), [true]);
+        assert_eq!(attack.admits(clean.clone(), clean.zeros_like()), [false]);
+        assert!(config.build([3, 32, 32]).is_err(), "the mask has another size");
     }
 
     #[test]

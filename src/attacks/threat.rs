@@ -23,6 +23,7 @@ pub enum Norm {
 ///
 /// Clean pictures have the shape `[N, C, H, W]` and their values in `[0, 1]`, in all methods.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // There is one for an attack, not one for an image.
 pub enum ThreatModel {
     /// Every pixel, within a distance.
     Ball {
@@ -128,12 +129,13 @@ pub(super) fn is_pixel(value: f32) -> bool {
 
 /// Whether two values of a pixel differ by more than rounding; a value that is not a number does.
 pub(super) fn is_changed(before: f32, after: f32) -> bool {
-    !((after - before).abs() <= SLACK)
+    let change = (after - before).abs();
+    change.is_nan() || change > SLACK
 }
 
 /// The values of a tensor on the host.
 pub(super) fn host(tensor: Tensor<4>) -> Vec<f32> {
-    tensor.try_to_vec_as::<f32>().expect("pixels and masks are floats, which read as f32")
+    tensor.into_data_as::<f32>().try_into_vec::<f32>().expect("the data was just read as f32")
 }
 
 /// A mask `[1 or N, 1, H, W]` as booleans of the shape of the pictures.
