@@ -203,3 +203,58 @@ pub(super) fn normalise(gradient: Tensor<4>) -> Tensor<4> {
     let nothing = largest.clone().equal_elem(0.0);
     gradient / largest.mask_fill(nothing, 1.0)
 }
+
+#[cfg(test)]
+#[allow(clippy::float_cmp)] // Equal values are meant.
+mod tests {
+    use super::super::fixtures::values;
+    use super::*;
+    use burn::tensor::Device;
+
+    /// One image of one pixel whose value says which iterate it is, with its logits for two classes.
+    fn iterate(value: f32, logits: [f32; 2]) -> Best {
+        let device = Device::default();
+        let images = Tensor::from_data([[[[value]]]], &device);
+        Best::new(images, Tensor::from_data([logits], &device), &Goal::Untargeted, &[0])
+    }
+
+    fn winner(iterates: &[[f32; 2]]) -> f32 {
+        let mut best = iterate(0.0, iterates[0]);
+        for (index, logits) in iterates.iter().enumerate().skip(1) {
+            best.keep_better(iterate(index as f32, *logits));
+        }
+        values(best.images)[0]
+    }
+
+    #[test]
+    fn reaching_the_goal_beats_the_loss_and_the_loss_decides_between_equals() {
+        assert_eq!(winner(&[[1.0, 0.0], [0.5, 0.0], [0.8, 0.0]]), 1.0, "none reaches it");
+        assert_eq!(winner(&[[0.0, 1.0], [0.1, 0.0]]), 0.0, "only the first reaches it");
+        assert_eq!(winner(&[[1.0, 0.0], [0.0, 0.1], [0.0, 2.0], [0.0, 1.0]]), 2.0, "three reach it");
+        assert_eq!(winner(&[[0.0, 1.0], [0.0, 1.0]]), 0.0, "the earlier one stays");
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_never_wins() {
+        let (nan, inf) = (f32::NAN, f32::INFINITY);
+        assert_eq!(winner(&[[1.0, 0.0], [nan, 1.0], [-inf, inf], [nan, nan]]), 0.0);
+        assert_eq!(winner(&[[nan, 0.0], [1.0, 0.0], [inf, inf]]), 1.0, "even a clean picture can lose");
+    }
+
+    #[test]
+    fn gradients_are_normalised_image_by_image() {
+        let device = Device::default();
+        let gradient = Tensor::<4>::from_data(
+            [
+                [[[2.0, -4.0]]],
+                [[[0.0, 0.0]]],
+                [[[1e-30, 5e-31]]],
+                [[[f32::NAN, 3.0]]],
+                [[[f32::INFINITY, -1.0]]],
+            ],
+            &device,
+        );
+        let found = values(normalise(gradient));
+        assert_eq!(found, [0.5, -1.0, 0.0, 0.0, 1.0, 0.5, 0.0, 1.0, 0.0, -1.0]);
+    }
+}

@@ -58,17 +58,17 @@ impl AttackConfig {
         }
     }
 
-    /// The same attack with every step made on every image, for training: an image that the attack has
-    /// already turned is worth making worse.
+    /// The same attack without early stopping: training wants the strongest picture and not the first
+    /// one that succeeds.
     #[must_use]
-    pub fn for_training(mut self) -> Self {
-        let early_stop = match &mut self {
-            Self::Pgd(config) => &mut config.early_stop,
-            Self::Roa(config) => &mut config.early_stop,
-            Self::Eyeglasses(config) => &mut config.early_stop,
-        };
-        *early_stop = false;
-        self
+    pub fn for_training(&self) -> Self {
+        let mut config = self.clone();
+        match &mut config {
+            Self::Pgd(config) => config.early_stop = false,
+            Self::Roa(config) => config.early_stop = false,
+            Self::Eyeglasses(config) => config.early_stop = false,
+        }
+        config
     }
 
     /// The attack on pictures of this shape, `[C, H, W]`. Files that it needs are read here.
@@ -138,4 +138,90 @@ pub(super) fn within(
         expected: format!("a number from {} to {}", allowed.start(), allowed.end()),
         advice: "leave it out to get the default".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<AttackConfig, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    /// The error of a configuration that can be read and makes no sense.
+    fn refused(text: &str) -> String {
+        let config = read(text).expect(text);
+        config.build([3, 64, 64]).err().unwrap_or_else(|| panic!("{text} is accepted")).to_string()
+    }
+
+    #[test]
+    fn every_kind_has_usable_defaults() {
+        for kind in ["pgd", "roa", "eyeglasses"] {
+            let config = read(&format!("kind = \"{kind}\"")).expect(kind);
+            assert_eq!(config.build([3, 64, 64]).expect(kind).name(), kind);
+            let written = toml::to_string(&config).expect("serialisable");
+            assert_eq!(read(&written).expect(&written), config);
+            let json = serde_json::to_string(&config).expect("serialisable");
+            assert_eq!(serde_json::from_str::<AttackConfig>(&json).expect(&json), config);
+        }
+    }
+
+    #[test]
+    fn all_keys_are_read() {
+        let text = "kind = \"roa\"\nsearch = \"exhaustive\"\nstep_size = 0.1\nheight = 9";
+        let AttackConfig::Roa(roa) = read(text).expect(text) else { panic!("roa") };
+        assert_eq!(
+            (roa.search, roa.height, roa.step_size.to_string()),
+            (crate::attacks::Search::Exhaustive, 9, "0.1".to_owned())
+        );
+        let text = "kind = \"eyeglasses\"\nmomentum = 0.1\n[frame]\neye_line = 0.4";
+        let AttackConfig::Eyeglasses(eyeglasses) = read(text).expect(text) else { panic!("eyeglasses") };
+        assert_eq!(eyeglasses.frame.map(|frame| frame.eye_line), Some(0.4));
+    }
+
+    #[test]
+    fn unknown_keys_and_kinds_are_refused() {
+        for text in [
+            "kind = \"pgd\"\nepsilom = 0.1",
+            "kind = \"roa\"\nepsilon = 0.1",
+            "kind = \"roa\"\nsearch = { gradient = { candidate = 3 } }",
+            "kind = \"eyeglasses\"\n[frame]\neye_lines = 0.1",
+        ] {
+            assert!(read(text).expect_err(text).contains("unknown field"), "{text}");
+        }
+        assert!(read("kind = \"pdg\"").expect_err("unknown kind").contains("pgd"));
+        assert!(read("epsilon = 0.1").expect_err("no kind").contains("kind"));
+    }
+
+    #[test]
+    fn grey_levels_without_a_denominator_are_refused_with_the_right_spelling() {
+        let error = refused("kind = \"pgd\"\nepsilon = 8");
+        assert!(error.contains("`epsilon` is 8") && error.contains("\"8/255\""), "{error}");
+        let error = refused("kind = \"eyeglasses\"\nstep_size = 20");
+        assert!(error.contains("`step_size` is 20") && error.contains("\"20/255\""), "{error}");
+        let two = read("kind = \"pgd\"\nnorm = \"l2\"\nepsilon = 2").expect("L2");
+        two.validate().expect("an L2 budget may be above 1");
+    }
+
+    #[test]
+    fn values_that_cannot_be_meant_are_refused() {
+        for (text, key) in [
+            ("kind = \"pgd\"\nsteps = 0", "steps"),
+            ("kind = \"pgd\"\nrestarts = 0", "restarts"),
+            ("kind = \"pgd\"\nrestarts = 3\nrandom_start = false", "restarts"),
+            ("kind = \"pgd\"\nstep_size = 0", "step_size"),
+            ("kind = \"roa\"\nheight = 65", "height"),
+            ("kind = \"roa\"\nwidth = 100", "width"),
+            ("kind = \"roa\"\nwidth = 0", "width"),
+            ("kind = \"roa\"\nstride = 0", "stride"),
+            ("kind = \"roa\"\nsearch = { gradient = { candidates = 0 } }", "candidates"),
+            ("kind = \"eyeglasses\"\nmomentum = 1.5", "momentum"),
+            ("kind = \"eyeglasses\"\nmask = \"a.png\"\n[frame]", "mask"),
+            ("kind = \"eyeglasses\"\nmask = \"does-not-exist.png\"", "does-not-exist.png"),
+            ("kind = \"eyeglasses\"\n[frame]\neye_line = 2.0", "eye_line"),
+        ] {
+            let error = refused(text);
+            assert!(error.contains(key) && error.contains("expected"), "{text}: {error}");
+        }
+    }
 }

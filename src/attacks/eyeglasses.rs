@@ -88,27 +88,35 @@ impl EyeglassConfig {
         within("momentum", self.momentum, 0.0..=1.0)
     }
 
-    /// The attack on pictures of this shape, `[C, H, W]`.
+    /// Where the attack may write in pictures of this shape, `[C, H, W]`: row by row, as drawn or read.
     ///
     /// # Errors
     /// As for [`EyeglassConfig::validate`], and when the mask cannot be used or nothing of the frame is
     /// inside the picture.
-    pub fn build(&self, [_, height, width]: [usize; 3]) -> Result<Eyeglasses, AttackConfigError> {
+    pub fn region(&self, [_, height, width]: [usize; 3]) -> Result<Vec<bool>, AttackConfigError> {
         self.validate()?;
         let mask = match &self.mask {
             Some(path) => mask_from_png(path, height, width)?,
             None => self.frame.unwrap_or_default().draw(height, width),
         };
-        if !mask.contains(&true) {
-            return Err(AttackConfigError::Value {
-                key: "frame",
-                found: "outside the picture".to_owned(),
-                expected: format!("a frame that covers some of {height} x {width} pixels"),
-                advice: "leave its measures out to get the default".to_owned(),
-            });
+        if mask.contains(&true) {
+            return Ok(mask);
         }
-        let mask = TensorData::new(mask.into_iter().map(f32::from).collect(), [1, 1, height, width]);
-        Ok(Eyeglasses { config: self.clone(), mask })
+        Err(AttackConfigError::Value {
+            key: "frame",
+            found: "outside the picture".to_owned(),
+            expected: format!("a frame that covers some of {height} x {width} pixels"),
+            advice: "leave its measures out to get the default".to_owned(),
+        })
+    }
+
+    /// The attack on pictures of this shape, `[C, H, W]`.
+    ///
+    /// # Errors
+    /// As for [`EyeglassConfig::region`].
+    pub fn build(&self, shape: [usize; 3]) -> Result<Eyeglasses, AttackConfigError> {
+        let mask = self.region(shape)?.into_iter().map(f32::from).collect();
+        Ok(Eyeglasses { config: self.clone(), mask: TensorData::new(mask, [1, 1, shape[1], shape[2]]) })
     }
 }
 
@@ -218,5 +226,125 @@ impl Iterate for Coloured<'_> {
             mask: self.mask,
             config: self.config,
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::float_cmp)] // Equal values are meant.
+mod tests {
+    use super::super::fixtures::{SHAPE, SIDE, batch, network, values};
+    use super::*;
+
+    fn targets(batch: &Batch) -> Goal {
+        Goal::Targeted(batch.labels.iter().map(|label| (label + 1) % 3).collect())
+    }
+
+    /// Goes the other way: the sign error of the published targeted attack.
+    struct Flipped<I>(I);
+
+    impl<I: Iterate> Iterate for Flipped<I> {
+        fn pictures(&self) -> Tensor<4> {
+            self.0.pictures()
+        }
+
+        fn step(self, gradient: Tensor<4>) -> Self {
+            Self(self.0.step(gradient.neg()))
+        }
+
+        fn select(self, rows: Tensor<1, Int>) -> Self {
+            Self(self.0.select(rows))
+        }
+    }
+
+    /// How many of six images are closer to their targets after one step from a plain frame.
+    fn closer_after_one_step(flipped: bool) -> usize {
+        let config = EyeglassConfig::default();
+        let attack = config.build(SHAPE).expect("valid");
+        let victim = Victim::new(&network(3));
+        let (batch, goal) = (batch(6, 3, 0.0), targets(&batch(6, 3, 0.0)));
+        let mut closer = 0;
+        Ascent::run(&victim, &batch, &goal, false, |ascent| {
+            let mask = Tensor::from_data(attack.mask.clone(), &batch.images.device());
+            let images = best_plain_frame(ascent, &mask);
+            let change = images.zeros_like();
+            let start = Coloured { config: &config, mask, images: images.clone(), change };
+            let gradient = ascent.gradient(start.pictures());
+            let moved = if flipped {
+                Flipped(start).step(gradient).pictures()
+            } else {
+                start.step(gradient).pictures()
+            };
+            let loss = |images| values(ascent.loss(ascent.logits(images)));
+            closer = loss(images).iter().zip(loss(moved)).filter(|(before, after)| after > before).count();
+        });
+        closer
+    }
+
+    #[test]
+    fn one_step_goes_towards_the_target_and_a_flipped_sign_would_not() {
+        assert_eq!(closer_after_one_step(false), 6);
+        assert_eq!(closer_after_one_step(true), 0);
+    }
+
+    #[test]
+    fn the_frame_is_made_of_eight_bit_colours_and_the_face_is_untouched() {
+        let attack = EyeglassConfig { steps: 5, ..EyeglassConfig::default() }.build(SHAPE).expect("valid");
+        let mask: Vec<f32> = attack.mask.iter::<f32>().collect();
+        let clean = batch(3, 3, 0.0);
+        let found = attack.perturb(&Victim::new(&network(3)), &clean, &targets(&clean), Seed::new(0));
+        let mut changed = 0;
+        for (index, (before, after)) in values(clean.images).iter().zip(values(found)).enumerate() {
+            if mask[index % (SIDE * SIDE)] < 0.5 {
+                assert_eq!(*before, after);
+            } else if *before != after {
+                // Exactly the value that a decoder gives for the level.
+                assert_eq!(after, f32::from((after * 255.0).round() as u8) / 255.0);
+                changed += 1;
+            }
+        }
+        assert!(changed > 0);
+    }
+
+    #[test]
+    fn steps_are_in_proportion_to_the_gradient_and_momentum_carries_over() {
+        let config = EyeglassConfig { step_size: "0.1".parse().expect("0.1"), ..EyeglassConfig::default() };
+        let device = Device::default();
+        let row = |values: [f32; 4]| Tensor::<4>::from_data([[[values]]], &device);
+        // The last pixel is not on the frame; the gradient there is the largest.
+        let mask = row([1.0, 1.0, 1.0, 0.0]);
+        let images = row([0.5, 0.5, 0.95, 0.5]);
+        let start = Coloured { config: &config, mask, change: images.zeros_like(), images };
+        let once = start.step(row([0.2, -0.1, 0.2, 1.0]));
+        let close = |found: &Tensor<4>, expected: [f32; 4]| {
+            let gap: f32 = (found.clone() - row(expected)).abs().max().into_scalar();
+            assert!(gap < 1e-6, "{found}");
+        };
+        close(&once.images, [0.6, 0.45, 1.0, 0.5]);
+        let twice = once.step(row([0.0; 4]));
+        close(&twice.images, [0.64, 0.43, 1.0, 0.5]);
+    }
+
+    #[test]
+    fn a_mask_from_a_file_takes_the_place_of_the_frame() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("mask.png");
+        let half = image::GrayImage::from_fn(16, 16, |x, _| image::Luma([if x < 8 { 255 } else { 0 }]));
+        half.save(&path).expect("written");
+        let config = EyeglassConfig { mask: Some(path), ..EyeglassConfig::default() };
+        let mask = config.region(SHAPE).expect("a mask");
+        assert!(mask.iter().enumerate().all(|(index, inside)| *inside == (index % SIDE < 8)));
+        let clean = batch(1, 3, 0.1).images;
+        let left = clean.clone().slice_fill([0..1, 0..3, 0..16, 0..8], 0.0);
+        let attack = config.build(SHAPE).expect("valid");
+        assert_eq!(attack.admits(clean.clone(), left), [true]);
+        assert_eq!(attack.admits(clean.clone(), clean.zeros_like()), [false]);
+        assert!(config.build([3, 32, 32]).is_err(), "the mask has another size");
+    }
+
+    #[test]
+    fn grey_pictures_get_grey_frames() {
+        let found = values(plain([220, 130, 0], 1, &Device::default()));
+        assert_eq!(found, [117.0 / 255.0]);
+        assert_eq!(values(plain([220, 130, 0], 3, &Device::default())), [220.0 / 255.0, 130.0 / 255.0, 0.0]);
     }
 }

@@ -76,5 +76,5 @@ pub fn batch(count: usize, classes: usize, low: f32) -> Batch {
 
 /// The values of a tensor.
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.try_to_vec_as::<f32>().expect("f32")
+    tensor.into_data_as::<f32>().try_into_vec::<f32>().expect("f32")
 }

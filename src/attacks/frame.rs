@@ -141,3 +141,117 @@ pub fn mask_from_png(path: &Path, height: usize, width: usize) -> Result<Vec<boo
     let mask: Vec<bool> = decoded.to_luma16().pixels().map(|pixel| pixel.0[0] >= 1 << 15).collect();
     if mask.contains(&true) { Ok(mask) } else { Err(MaskError::Black { path: path.to_owned() }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture(mask: &[bool], width: usize) -> String {
+        let line = |row: &[bool]| row.iter().map(|covered| if *covered { '#' } else { '.' }).collect();
+        mask.chunks(width).map(line).collect::<Vec<String>>().join("\n")
+    }
+
+    #[test]
+    fn the_default_frame_covers_six_percent_of_a_face() {
+        for side in [48, 64, 112, 224] {
+            let mask = FrameConfig::default().draw(side, side);
+            let share = coverage(&mask);
+            assert!((0.05..0.07).contains(&share), "{side}: {share}");
+        }
+    }
+
+    #[test]
+    fn the_default_frame_looks_like_eyeglasses() {
+        let mask = FrameConfig::default().draw(64, 64);
+        insta::assert_snapshot!(picture(&mask[21 * 64..37 * 64], 64), @r"
+        ................................................................
+        ...............############..........############...............
+        .............################......################.............
+        ............###............###....###............###............
+        ............##..............##....##..............##............
+        ##############...............######...............##############
+        #############................######................#############
+        ............#................##..##................#............
+        ............#................##..##................#............
+        ............##...............##..##...............##............
+        ............##..............###..###..............##............
+        ............###.............##....##.............###............
+        .............###..........####....####..........###.............
+        ..............###############......###############..............
+        ................##########............##########................
+        ................................................................
+        ");
+        assert!(!mask[..21 * 64].contains(&true) && !mask[37 * 64..].contains(&true));
+    }
+
+    #[test]
+    fn the_frame_is_symmetric_and_reaches_both_edges() {
+        for (height, width) in [(64, 64), (112, 92), (33, 47), (16, 16)] {
+            let mask = FrameConfig::default().draw(height, width);
+            let rows: Vec<&[bool]> = mask.chunks(width).collect();
+            assert!(rows.iter().all(|row| row.iter().eq(row.iter().rev())), "{height} x {width}");
+            assert!(
+                rows.iter().any(|row| row[0] && row[width / 2]),
+                "{height} x {width}: no bridge or temple"
+            );
+        }
+    }
+
+    #[test]
+    fn the_frame_goes_where_the_eyes_are() {
+        let middle = |config: FrameConfig| {
+            let mask = config.draw(64, 64);
+            let rows = mask.chunks(64).enumerate().filter(|(_, row)| row.contains(&true));
+            let rows: Vec<usize> = rows.map(|(row, _)| row).collect();
+            (rows[0] + rows[rows.len() - 1] + 1) as f32 / 128.0
+        };
+        for eye_line in [0.3, 0.5, 0.6] {
+            let found = middle(FrameConfig { eye_line, ..FrameConfig::default() });
+            assert!((found - eye_line).abs() < 0.02, "{found}");
+        }
+    }
+
+    #[test]
+    fn fractions_outside_their_range_are_errors() {
+        let bad = [
+            FrameConfig { eye_line: 1.5, ..FrameConfig::default() },
+            FrameConfig { eye_distance: -0.1, ..FrameConfig::default() },
+            FrameConfig { thickness: 0.0, ..FrameConfig::default() },
+            FrameConfig { centre: f32::NAN, ..FrameConfig::default() },
+        ];
+        for (config, key) in bad.iter().zip(["eye_line", "eye_distance", "thickness", "centre"]) {
+            let error = config.validate().expect_err(key).to_string();
+            assert!(error.contains(key) && error.contains("expected"), "{error}");
+        }
+    }
+
+    /// A PNG of 4 x 2 pixels.
+    fn written(levels: [u8; 8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let path = folder.path().join("mask.png");
+        image::GrayImage::from_raw(4, 2, levels.to_vec()).expect("8 pixels").save(&path).expect("written");
+        (folder, path)
+    }
+
+    #[test]
+    fn a_mask_is_binarised_at_one_half() {
+        let (_folder, path) = written([0, 127, 128, 255, 1, 200, 100, 0]);
+        let mask = mask_from_png(&path, 2, 4).expect("a mask");
+        assert_eq!(mask, [false, false, true, true, false, true, false, false]);
+        assert!((coverage(&mask) - 0.375).abs() < 1e-12);
+    }
+
+    #[test]
+    fn useless_masks_are_errors_that_name_the_file() {
+        let (folder, path) = written([0, 100, 0, 0, 0, 0, 0, 127]);
+        let black = mask_from_png(&path, 2, 4).expect_err("black").to_string();
+        assert!(black.contains("mask.png") && black.contains("expected white"), "{black}");
+        let size = mask_from_png(&path, 64, 32).expect_err("size").to_string();
+        assert!(size.contains("mask.png") && size.contains("4 x 2") && size.contains("32 x 64"), "{size}");
+        let missing = mask_from_png(&folder.path().join("no.png"), 2, 4).expect_err("missing").to_string();
+        assert!(missing.contains("no.png"), "{missing}");
+        std::fs::write(&path, "not a picture").expect("written");
+        let broken = mask_from_png(&path, 2, 4).expect_err("broken").to_string();
+        assert!(broken.contains("mask.png") && broken.contains("expected a PNG"), "{broken}");
+    }
+}

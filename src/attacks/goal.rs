@@ -39,10 +39,11 @@ impl Goal {
 
     /// Whether each row of logits is classified as the attack wants: `[N, K]` to `[N]`.
     pub(super) fn reached_by(&self, logits: Tensor<2>, labels: &[usize]) -> Tensor<1, Bool> {
-        let prediction = logits.clone().argmax(1).squeeze_dim::<1>(1);
+        let device = logits.device();
+        let prediction = logits.argmax(1).squeeze_dim::<1>(1);
         match self {
-            Self::Untargeted => prediction.not_equal(class_tensor(labels, &logits.device())),
-            Self::Targeted(targets) => prediction.equal(class_tensor(targets, &logits.device())),
+            Self::Untargeted => prediction.not_equal(class_tensor(labels, &device)),
+            Self::Targeted(targets) => prediction.equal(class_tensor(targets, &device)),
         }
     }
 

@@ -56,9 +56,8 @@ impl Problem {
             }
             ThreatModel::Region { mask } => {
                 let mask = values(mask.clone());
-                let fill = |index: usize, (w, x): (&f32, &f32)| match mask[index % (SIDE * SIDE)] > 0.5 {
-                    true => f32::from(*w > 0.0),
-                    false => *x,
+                let fill = |index: usize, (w, x): (&f32, &f32)| {
+                    if mask[index % (SIDE * SIDE)] > 0.5 { f32::from(*w > 0.0) } else { *x }
                 };
                 pairs.enumerate().map(|(index, pair)| fill(index, pair)).collect()
             }

@@ -119,7 +119,7 @@ fn fits(key: &'static str, side: usize, available: usize) -> Result<(), AttackCo
 fn offsets(size: usize, window: usize, stride: usize) -> Vec<usize> {
     let last = size - window;
     let mut offsets: Vec<usize> = (0..=last).step_by(stride).collect();
-    if last % stride != 0 {
+    if !last.is_multiple_of(stride) {
         offsets.push(last);
     }
     offsets
@@ -299,5 +299,105 @@ impl Iterate for InRectangle {
             inside: self.inside.select(0, rows),
             step_size: self.step_size,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{SHAPE, SIDE, SIZE, batch, network, values};
+    use super::*;
+
+    fn small(search: Search) -> Roa {
+        let config = RoaConfig { height: 6, width: 5, stride: 4, search, ..RoaConfig::default() };
+        config.build(SHAPE).expect("fits")
+    }
+
+    #[test]
+    fn the_last_place_is_always_tried() {
+        assert_eq!(offsets(16, 6, 4), [0, 4, 8, 10]);
+        assert_eq!(offsets(16, 6, 5), [0, 5, 10]);
+        assert_eq!(offsets(16, 16, 4), [0]);
+        assert_eq!(offsets(64, 20, 100), [0, 44]);
+    }
+
+    #[test]
+    fn window_sums_agree_with_a_direct_sum() {
+        let images = batch(2, 2, 0.0).images;
+        let attack = small(Search::Exhaustive);
+        let scores = attack.scores(images.clone());
+        let pixels = values(images);
+        let direct = |image: usize, top: usize, left: usize| -> f32 {
+            let at = |channel: usize, y: usize, x: usize| {
+                pixels[image * SIZE + (channel * SIDE + y) * SIDE + x].powi(2)
+            };
+            let square = |y| (left..left + 5).map(move |x| (y, x));
+            (top..top + 6).flat_map(square).map(|(y, x)| (0..3).map(|c| at(c, y, x)).sum::<f32>()).sum()
+        };
+        let places = attack.tops.iter().flat_map(|&top| attack.lefts.iter().map(move |&left| (top, left)));
+        let places: Vec<Corner> = places.collect();
+        assert_eq!(scores.len(), 2 * places.len());
+        for (index, score) in scores.iter().enumerate() {
+            let (top, left) = places[index % places.len()];
+            let expected = direct(index / places.len(), top, left);
+            assert!((score - expected).abs() < 1e-3, "{score} {expected}");
+        }
+    }
+
+    #[test]
+    fn equal_scores_keep_their_order() {
+        assert_eq!(descending(&[1.0, 3.0, 1.0, 3.0, 2.0]), [1, 3, 4, 0, 2]);
+    }
+
+    #[test]
+    fn the_place_is_where_grey_hurts_most() {
+        let victim = Victim::new(&network(3));
+        let batch = batch(3, 3, 0.0);
+        let attack = small(Search::Exhaustive);
+        let mut found = Vec::new();
+        Ascent::run(&victim, &batch, &Goal::Untargeted, false, |ascent| {
+            let candidates = attack.candidates(ascent);
+            assert_eq!(candidates.len(), 4 * 4, "every place");
+            found = host(attack.place(ascent, &candidates));
+        });
+        let highest: Vec<(f32, usize)> = (0..3)
+            .map(|image| {
+                let one = batch.select(&[image]);
+                let places =
+                    attack.tops.iter().flat_map(|&top| attack.lefts.iter().map(move |&left| (top, left)));
+                let losses = places.map(|(top, left)| {
+                    let mask = attack.rectangles(&[(top, left)], [SIDE, SIDE], &one.images.device());
+                    let logits = victim.logits(grey(one.images.clone(), &mask));
+                    (values(Goal::Untargeted.loss(logits, &one.labels))[0], top * SIDE + left)
+                });
+                losses.fold((f32::NEG_INFINITY, 0), |best, next| if next.0 > best.0 { next } else { best })
+            })
+            .collect();
+        for (image, (_, corner)) in highest.into_iter().enumerate() {
+            let mask = &found[image * SIDE * SIDE..][..SIDE * SIDE];
+            assert_eq!(mask.iter().position(|value| *value > 0.5), Some(corner));
+            assert_eq!(mask.iter().filter(|value| **value > 0.5).count(), 30);
+        }
+    }
+
+    #[test]
+    fn a_change_that_fits_in_no_rectangle_is_not_admitted() {
+        let attack = small(Search::Exhaustive);
+        let clean = batch(1, 3, 0.1).images;
+        let with = |changes: &[(usize, usize)]| {
+            let mut pixels = values(clean.clone());
+            for (y, x) in changes {
+                pixels[SIDE * SIDE + y * SIDE + x] = 0.0;
+            }
+            attack.admits(
+                clean.clone(),
+                Tensor::from_data(TensorData::new(pixels, [1, 3, SIDE, SIDE]), &clean.device()),
+            )
+        };
+        assert_eq!(with(&[]), [true]);
+        assert_eq!(with(&[(3, 3), (8, 7)]), [true], "6 rows and 5 columns");
+        assert_eq!(with(&[(3, 3), (9, 7)]), [false], "7 rows");
+        assert_eq!(with(&[(3, 3), (8, 8)]), [false], "6 columns");
+        assert_eq!(attack.admits(clean.clone(), clean.clone().mul_scalar(f32::NAN)), [false]);
+        assert_eq!(attack.admits(clean.clone(), clean.clone().mul_scalar(2.0)), [false]);
     }
 }

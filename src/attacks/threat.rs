@@ -23,6 +23,7 @@ pub enum Norm {
 ///
 /// Clean pictures have the shape `[N, C, H, W]` and their values in `[0, 1]`, in all methods.
 #[derive(Clone, Debug)]
+#[allow(clippy::large_enum_variant)] // There is one for an attack, not one for an image.
 pub enum ThreatModel {
     /// Every pixel, within a distance.
     Ball {
@@ -128,12 +129,13 @@ pub(super) fn is_pixel(value: f32) -> bool {
 
 /// Whether two values of a pixel differ by more than rounding; a value that is not a number does.
 pub(super) fn is_changed(before: f32, after: f32) -> bool {
-    !((after - before).abs() <= SLACK)
+    let change = (after - before).abs();
+    change.is_nan() || change > SLACK
 }
 
 /// The values of a tensor on the host.
 pub(super) fn host(tensor: Tensor<4>) -> Vec<f32> {
-    tensor.try_to_vec_as::<f32>().expect("pixels and masks are floats, which read as f32")
+    tensor.into_data_as::<f32>().try_into_vec::<f32>().expect("the data was just read as f32")
 }
 
 /// A mask `[1 or N, 1, H, W]` as booleans of the shape of the pictures.
@@ -155,4 +157,134 @@ fn in_unit_ball(size: usize, rng: &mut impl Rng, values: &mut Vec<f32>) {
 fn gaussian(rng: &mut impl Rng) -> f32 {
     let (u, v) = (1.0 - rng.random_range(0.0_f32..1.0), rng.random_range(0.0_f32..1.0));
     (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::Device;
+    use proptest::prelude::*;
+
+    const SHAPE: [usize; 4] = [2, 3, 4, 5];
+    const SIZE: usize = 120;
+
+    fn tensor(values: Vec<f32>) -> Tensor<4> {
+        Tensor::from_data(TensorData::new(values, SHAPE), &Device::default())
+    }
+
+    fn ids() -> Vec<ImageId> {
+        vec![ImageId(11), ImageId(12)]
+    }
+
+    /// The left part of the picture.
+    fn region() -> ThreatModel {
+        let mask: Vec<f32> = (0..20).map(|index| f32::from(index % 5 < 2)).collect();
+        ThreatModel::Region {
+            mask: Tensor::from_data(TensorData::new(mask, [1, 1, 4, 5]), &Device::default()),
+        }
+    }
+
+    fn models(epsilon: f32) -> [ThreatModel; 3] {
+        [Norm::Linf, Norm::L2]
+            .map(|norm| ThreatModel::Ball { norm, epsilon })
+            .into_iter()
+            .chain([region()])
+            .collect::<Vec<_>>()
+            .try_into()
+            .expect("three")
+    }
+
+    fn pictures() -> impl Strategy<Value = Vec<f32>> {
+        // Clean pictures touch the borders of the range often, because there the projections meet.
+        proptest::collection::vec(prop_oneof![Just(0.0_f32), Just(1.0), 0.0_f32..1.0], SIZE)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn projecting_ends_inside_and_is_idempotent(
+            clean in pictures(),
+            moved in proptest::collection::vec(-3.0_f32..4.0, SIZE),
+            epsilon in 0.0_f32..2.0,
+        ) {
+            for model in models(epsilon) {
+                let once = model.project(tensor(clean.clone()), tensor(moved.clone()));
+                prop_assert_eq!(model.contains(tensor(clean.clone()), once.clone()), [true, true]);
+                prop_assert!(host(once.clone()).iter().all(|value| (0.0..=1.0).contains(value)));
+                let twice = model.project(tensor(clean.clone()), once.clone());
+                let gap: f32 = (twice - once).abs().max().into_scalar();
+                prop_assert!(gap < 1e-6, "{model:?}: {gap}");
+            }
+        }
+
+        #[test]
+        fn random_starts_are_inside(clean in pictures(), epsilon in 0.0_f32..2.0, seed in 0_u64..1000) {
+            for model in models(epsilon) {
+                let start = model.random_start(tensor(clean.clone()), &ids(), Seed::new(seed));
+                prop_assert_eq!(model.contains(tensor(clean.clone()), start), [true, true]);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_inside_is_not_moved() {
+        let clean = tensor(vec![0.5; SIZE]);
+        for (model, change) in models(0.5).into_iter().zip([0.5, 0.04, 0.0]) {
+            let image = clean.clone().add_scalar(change);
+            let gap: f32 = (model.project(clean.clone(), image.clone()) - image).abs().max().into_scalar();
+            assert!(gap < 1e-6, "{model:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_outside_is_noticed() {
+        let clean = tensor(vec![0.5; SIZE]);
+        let with = |index: usize, value: f32| {
+            let mut values = vec![0.5; SIZE];
+            values[index] = value;
+            tensor(values)
+        };
+        for model in models(0.1) {
+            assert_eq!(model.contains(clean.clone(), clean.clone()), [true, true]);
+            // The last pixel of the second picture is outside the region.
+            assert_eq!(model.contains(clean.clone(), with(SIZE - 1, 0.61)), [true, false], "{model:?}");
+            assert_eq!(model.contains(clean.clone(), with(0, f32::NAN)), [false, true], "{model:?}");
+            assert_eq!(model.contains(clean.clone(), with(0, 1.01)), [false, true], "{model:?}");
+        }
+        let whole = ThreatModel::Ball { norm: Norm::Linf, epsilon: 1.0 };
+        assert_eq!(whole.contains(clean.clone(), with(0, -0.01)), [false, true]);
+    }
+
+    #[test]
+    fn a_start_depends_on_the_image_and_the_seed_only() {
+        let clean = tensor(vec![0.5; SIZE]);
+        for model in models(0.3) {
+            let both = host(model.random_start(clean.clone(), &ids(), Seed::new(1)));
+            let second = clean.clone().slice(1..2);
+            let alone = host(model.random_start(second, &ids()[1..], Seed::new(1)));
+            assert_eq!(both[SIZE / 2..], alone[..], "{model:?}");
+            assert_ne!(both[..SIZE / 2], both[SIZE / 2..], "{model:?}");
+            assert_ne!(both, host(model.random_start(clean.clone(), &ids(), Seed::new(2))), "{model:?}");
+        }
+    }
+
+    #[test]
+    fn starts_fill_the_ball() {
+        // 400 images in two dimensions: a uniform point of the disc is within half the radius with
+        // probability 1/4, and a uniform point of the square has a mean distance to the axes of 1/2.
+        let count = 400;
+        let ids: Vec<ImageId> = (0..count as u64).map(ImageId).collect();
+        let clean = Tensor::full([count, 1, 1, 2], 0.5, &Device::default());
+        let start = |norm| {
+            let model = ThreatModel::Ball { norm, epsilon: 0.4 };
+            let drawn = host(model.random_start(clean.clone(), &ids, Seed::new(0)));
+            drawn.iter().map(|value| (value - 0.5) / 0.4).collect::<Vec<f32>>()
+        };
+        let disc = start(Norm::L2);
+        let close = disc.chunks(2).filter(|point| point[0].hypot(point[1]) < 0.5).count();
+        assert!((70..130).contains(&close), "{close}");
+        let mean = start(Norm::Linf).iter().map(|value| value.abs()).sum::<f32>() / (2 * count) as f32;
+        assert!((0.46..0.54).contains(&mean), "{mean}");
+    }
 }

@@ -146,7 +146,7 @@ fn adversarial(
 ) -> Result<Adversarial, ObjectiveConfigError> {
     let clean_weight = not_negative("clean_weight", clean_weight)?;
     let adversarial_weight = positive("adversarial_weight", adversarial_weight)?;
-    Ok(Adversarial::new(attack.clone().for_training().build(input_shape)?, clean_weight, adversarial_weight))
+    Ok(Adversarial::new(attack.for_training().build(input_shape)?, clean_weight, adversarial_weight))
 }
 
 fn positive(key: &'static str, found: f64) -> Result<f64, ObjectiveConfigError> {
