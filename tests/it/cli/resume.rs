@@ -1,0 +1,98 @@
+//! Interrupted runs.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::{faces, fail, succeed, syfar, text, train, trained};
+
+/// Starts a command, waits until a file exists, sends SIGTERM and returns the exit code.
+fn interrupt(arguments: &[&str], when: &Path) -> Option<i32> {
+    let mut child =
+        syfar(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !when.exists() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill exists");
+    assert!(sent.success());
+    child.wait().expect("it ends").code()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stopped_training_ends_in_the_same_numbers_as_one_that_was_not() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let (whole, stopped) = (place.path().join("whole"), place.path().join("stopped"));
+    let more = ["--set", "train.epochs=6"];
+    succeed(&train(text(&whole), &more));
+    // The first checkpoint comes after the first epoch.
+    let code = interrupt(&train(text(&stopped), &more), &stopped.join("checkpoints/last/state.json"));
+    assert_eq!(code, Some(130), "interrupted and resumable");
+    succeed(&train(text(&stopped), &[&more[..], &["--resume"]].concat()));
+    for file in ["model/model.safetensors", "checkpoints/last/network.bpk"] {
+        let (whole, stopped) = (fs::read(whole.join(file)), fs::read(stopped.join(file)));
+        if file.ends_with("safetensors") {
+            assert!(whole.expect("file") == stopped.expect("file"), "{file} differs");
+        }
+    }
+    assert_eq!(epochs(&whole), epochs(&stopped));
+}
+
+/// What the log says of each epoch, apart from times.
+fn epochs(run: &Path) -> Vec<String> {
+    let log = fs::read_to_string(run.join("events.jsonl")).expect("log");
+    let lines = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    lines
+        .filter(|event| event["kind"] == "epoch")
+        .map(|event| {
+            format!("{} {} {}", event["data"]["epoch"], event["data"]["terms"], event["data"]["validation"])
+        })
+        .collect()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stopped_audit_ends_in_the_same_rows_as_one_that_was_not() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let (whole, stopped) = (place.path().join("whole"), place.path().join("stopped"));
+    let model = trained().join("model");
+    let words = |out| {
+        let fixed = [
+            "audit",
+            "--model",
+            text(&model),
+            "--data",
+            faces(),
+            "--set",
+            "batch_size=2",
+            "--set",
+            "attack.steps=20",
+        ];
+        [&fixed[..], &["--out", out]].concat()
+    };
+    succeed(&words(text(&whole)));
+    let code = interrupt(&words(text(&stopped)), &stopped.join("predictions.csv.gz"));
+    assert!(code == Some(130) || code == Some(0), "interrupted, or just done: {code:?}");
+    succeed(&[&words(text(&stopped))[..], &["--resume"]].concat());
+    for file in ["metrics.json", "success_eyeglasses.csv", "confusion_eyeglasses.csv"] {
+        let read = |run: &Path| fs::read_to_string(run.join(file)).expect("file");
+        assert_eq!(read(&whole), read(&stopped), "{file}");
+    }
+}
+
+#[test]
+fn a_run_is_not_overwritten_and_not_continued_with_another_configuration() {
+    let run = trained();
+    let before = fs::read(run.join("model/model.safetensors")).expect("weights");
+    let exists = fail(1, &train(text(run), &[]));
+    assert!(exists.contains("--resume"), "{exists}");
+    let differs = fail(1, &train(text(run), &["--resume", "--set", "train.epochs=3"]));
+    assert!(differs.contains("train.epochs") && differs.contains('2') && differs.contains('3'), "{differs}");
+    let after = fs::read(run.join("model/model.safetensors")).expect("weights");
+    assert!(before == after, "the model was touched");
+    // A finished run with the same configuration has nothing to do.
+    let printed = succeed(&train(text(run), &["--resume"]));
+    assert!(printed.contains("Kept epoch"), "{printed}");
+}

@@ -1,0 +1,96 @@
+//! The main way through the program.
+
+use std::fs;
+
+use super::{faces, run, succeed, text, trained};
+
+#[test]
+fn help_names_every_command_and_no_command_is_a_usage_error() {
+    let help = succeed(&["--help"]);
+    for command in ["demo", "data", "train", "audit", "show"] {
+        assert!(help.contains(command), "{help}");
+    }
+    assert_eq!(run(&[]).status.code(), Some(2));
+    assert_eq!(run(&["trian"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_training_leaves_a_model_a_log_and_its_configuration() {
+    let run = trained();
+    for file in [
+        "config.toml",
+        "events.jsonl",
+        "model/model.safetensors",
+        "model/config.json",
+        "checkpoints/last/state.json",
+    ] {
+        assert!(run.join(file).is_file(), "{file} is missing");
+    }
+    let log = fs::read_to_string(run.join("events.jsonl")).expect("log");
+    let kinds: Vec<String> = log
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["kind"].to_string())
+        .collect();
+    assert_eq!(kinds, ["\"train_start\"", "\"epoch\"", "\"epoch\"", "\"train_end\""]);
+    let config = fs::read_to_string(run.join("config.toml")).expect("configuration");
+    assert!(config.contains("kind = \"sy-far\"") && config.contains("data_hash"), "{config}");
+}
+
+#[test]
+fn an_audit_writes_rows_matrices_and_figures_and_can_be_shown() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let out = place.path().join("audit");
+    let model = trained().join("model");
+    let words =
+        ["audit", "--model", text(&model), "--data", faces(), "--out", text(&out), "--set", "attack.steps=3"];
+    let printed = succeed(&words);
+    assert!(printed.contains("robust accuracy") && printed.contains("gradient evaluations"), "{printed}");
+    for file in [
+        "predictions.csv.gz",
+        "confusion_clean.csv",
+        "confusion_eyeglasses.csv",
+        "success_eyeglasses.csv",
+        "pairs.csv",
+        "classes.csv",
+        "groups.csv",
+        "metrics.json",
+    ] {
+        assert!(out.join(file).is_file(), "{file} is missing");
+    }
+    let json = fs::read_to_string(out.join("metrics.json")).expect("figures");
+    let figures: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    // 4 people with 2 test pictures each, every other person as target.
+    assert_eq!(figures["clean"]["images"], 8);
+    assert_eq!(figures["targeted"]["attacks"], 8 * 3);
+    assert_eq!(figures["targeted"]["pairs_tried"], 12);
+    let shown = succeed(&["show", text(&out), text(&out), "--markdown"]);
+    assert!(shown.contains('|') && shown.contains("robust accuracy"), "{shown}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_model_and_another_seed_another() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let weights = |name: &str, seed: &str| {
+        let out = place.path().join(name);
+        succeed(&super::train(text(&out), &["--seed", seed]));
+        fs::read(out.join("model/model.safetensors")).expect("weights")
+    };
+    let first = weights("a", "0");
+    assert!(first == weights("b", "0"), "two runs of one seed differ");
+    assert!(first != weights("c", "1"), "two seeds give the same weights");
+}
+
+#[test]
+fn print_config_shows_every_key_and_can_be_read_again() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let out = place.path().join("unused");
+    let printed = succeed(&["train", "--print-config", "--out", text(&out)]);
+    assert!(!out.exists(), "nothing is made");
+    let file = place.path().join("all.toml");
+    fs::write(&file, &printed).expect("written");
+    let again = succeed(&["train", "--print-config", "--out", text(&out), "--config", text(&file)]);
+    assert_eq!(
+        printed.replace("data = \"\"", ""),
+        again.replace(&format!("data = \"{}/\"", text(place.path())), "")
+    );
+}
