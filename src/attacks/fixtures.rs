@@ -8,7 +8,6 @@ use rand::RngExt;
 use crate::Seed;
 use crate::data::{Batch, ImageId};
 use crate::models::{Classifier, FaceCnn, FaceCnnConfig};
-use crate::nn::Linear;
 
 /// Side of the pictures, which have three channels.
 pub const SIDE: usize = 16;
@@ -17,31 +16,34 @@ pub const SIZE: usize = 3 * SIDE * SIDE;
 /// `[C, H, W]`.
 pub const SHAPE: [usize; 3] = [3, SIDE, SIDE];
 
-/// Logits that are linear in the pixels.
+/// Logits that are linear in the pixels, without bias.
 #[derive(Module, Debug)]
 pub struct LinearModel {
-    linear: Linear,
+    /// `[SIZE, K]`.
+    weight: Param<Tensor<2>>,
     classes: usize,
 }
 
 impl LinearModel {
-    /// Weights uniform in `(-1, 1)` over the square root of the number of values, and no bias.
+    /// Weights uniform in `±1/sqrt(SIZE)`.
     pub fn new(classes: usize, seed: u64) -> Self {
-        let device = Device::default().autodiff();
-        let mut linear = Linear::new(SIZE, classes, Seed::new(seed), &device);
-        linear.bias = Some(Param::from_tensor(Tensor::zeros([classes], &device)));
-        Self { linear, classes }
+        let mut rng = Seed::new(seed).rng();
+        let bound = 1.0 / (SIZE as f32).sqrt();
+        let weights: Vec<f32> = (0..SIZE * classes).map(|_| rng.random_range(-bound..bound)).collect();
+        let data = TensorData::new(weights, [SIZE, classes]);
+        let weight = Tensor::from_data(data, &Device::default().autodiff());
+        Self { weight: Param::from_tensor(weight), classes }
     }
 
     /// The weights `[SIZE, K]`, row by row.
     pub fn weights(&self) -> Vec<f32> {
-        self.linear.weight.val().try_to_vec_as::<f32>().expect("f32")
+        values(self.weight.val())
     }
 }
 
 impl Classifier for LinearModel {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        self.linear.forward(images.flatten(1, 3))
+        images.flatten(1, 3).matmul(self.weight.val())
     }
 
     fn classes(&self) -> usize {
