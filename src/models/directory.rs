@@ -116,7 +116,11 @@ impl Model {
     pub fn save(&self, directory: &Path) -> Result<(), ModelError> {
         let written = replace_directory(directory, |fresh| {
             let weights = fresh.join("model.safetensors");
-            let mut store = SafetensorsStore::from_file(&weights).skip_enum_variants(true);
+            // One entry only: the order of several is not fixed, and equal models are to be equal files.
+            let mut store = SafetensorsStore::from_file(&weights)
+                .skip_enum_variants(true)
+                .clear_metadata()
+                .metadata("producer", "syfar");
             self.network.valid().save_into(&mut store).map_err(std::io::Error::other)?;
             let text = serde_json::to_string_pretty(&self.config)?;
             fs::write(fresh.join("config.json"), text + "\n")

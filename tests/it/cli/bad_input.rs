@@ -77,7 +77,7 @@ fn masks_that_do_not_fit() {
     let size = refused(48, 255);
     assert!(size.contains("mask.png") && size.contains("48") && size.contains("32"), "{size}");
     let black = refused(32, 0);
-    assert!(black.contains("mask.png") && black.contains("black"), "{black}");
+    assert!(black.contains("mask.png") && black.contains("brightness"), "{black}");
 }
 
 #[test]
