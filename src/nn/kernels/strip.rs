@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::buffer::Shared;
 use super::lanes::{Isa, Lanes};
-use super::transform;
+use super::transform::{self, Transform};
 
 /// Numbers in a transformed tile.
 pub(super) const POINTS: usize = 36;
@@ -171,9 +171,8 @@ impl Strip {
     /// # Safety
     /// The processor has the instruction set; the strip is filled; there is room at those places.
     #[inline(always)]
-    pub(super) unsafe fn transform<L: Lanes, const IN: usize>(
+    pub(super) unsafe fn transform<L: Lanes, T: Transform<IN, 6>, const IN: usize>(
         &self,
-        transform: impl Fn([L; IN]) -> [L; 6] + Copy,
         to: *mut f32,
         point: usize,
         (tile, vector): (usize, usize),
@@ -182,8 +181,7 @@ impl Strip {
             for v in 0..self.padded / L::N {
                 // SAFETY: the tile is inside the strip, and the caller vouches for the target.
                 unsafe {
-                    transform::square::<L, IN, 6>(
-                        transform,
+                    transform::square::<L, T, IN, 6>(
                         self.start.add(t * 4 * self.padded + v * L::N),
                         (self.pitch(), self.padded),
                         to.add(t * tile + v * vector),

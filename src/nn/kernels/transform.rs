@@ -9,76 +9,103 @@
 
 use super::lanes::Lanes;
 
-/// `B^T d`.
-#[inline(always)]
-pub(super) fn input<L: Lanes>(d: [L; 6]) -> [L; 6] {
-    let even = d[2].scaled_add(-4.0, d[4]);
-    let odd = d[1].scaled_add(-4.0, d[3]);
-    let far_even = d[4].sub(d[2]);
-    let far_odd = d[3].sub(d[1]);
-    [
-        d[2].scaled_add(-5.0, d[0].scaled_add(4.0, d[4])),
-        even.add(odd),
-        even.sub(odd),
-        far_odd.scaled_add(2.0, far_even),
-        far_odd.scaled_add(-2.0, far_even),
-        d[3].scaled_add(-5.0, d[1].scaled_add(4.0, d[5])),
-    ]
+/// One dimension of a transform.
+///
+/// A type and not a function: only so is it sure to become part of the kernel that uses it.
+pub(super) trait Transform<const IN: usize, const OUT: usize> {
+    fn apply<L: Lanes>(values: [L; IN]) -> [L; OUT];
 }
 
-/// `A^T m`.
-#[inline(always)]
-pub(super) fn output<L: Lanes>(m: [L; 6]) -> [L; 4] {
-    let (near_sum, near_difference) = (m[1].add(m[2]), m[1].sub(m[2]));
-    let (far_sum, far_difference) = (m[3].add(m[4]), m[3].sub(m[4]));
-    [
-        m[0].add(near_sum).add(far_sum),
-        far_difference.scaled_add(2.0, near_difference),
-        far_sum.scaled_add(4.0, near_sum),
-        far_difference.scaled_add(8.0, near_difference).add(m[5]),
-    ]
+/// `B^T d`, for tiles of the input.
+pub(super) struct Input;
+
+impl Transform<6, 6> for Input {
+    #[inline(always)]
+    fn apply<L: Lanes>(d: [L; 6]) -> [L; 6] {
+        let even = d[2].scaled_add(-4.0, d[4]);
+        let odd = d[1].scaled_add(-4.0, d[3]);
+        let far_even = d[4].sub(d[2]);
+        let far_odd = d[3].sub(d[1]);
+        [
+            d[2].scaled_add(-5.0, d[0].scaled_add(4.0, d[4])),
+            even.add(odd),
+            even.sub(odd),
+            far_odd.scaled_add(2.0, far_even),
+            far_odd.scaled_add(-2.0, far_even),
+            d[3].scaled_add(-5.0, d[1].scaled_add(4.0, d[5])),
+        ]
+    }
 }
 
-/// `A e`.
-#[inline(always)]
-pub(super) fn gradient<L: Lanes>(e: [L; 4]) -> [L; 6] {
-    let (even, odd) = (e[0].add(e[2]), e[1].add(e[3]));
-    let (far_even, far_odd) = (e[2].scaled_add(4.0, e[0]), e[3].scaled_add(4.0, e[1]));
-    [
-        e[0],
-        even.add(odd),
-        even.sub(odd),
-        far_odd.scaled_add(2.0, far_even),
-        far_odd.scaled_add(-2.0, far_even),
-        e[3],
-    ]
+/// `A^T m`, for products.
+pub(super) struct Output;
+
+impl Transform<6, 4> for Output {
+    #[inline(always)]
+    fn apply<L: Lanes>(m: [L; 6]) -> [L; 4] {
+        let (near_sum, near_difference) = (m[1].add(m[2]), m[1].sub(m[2]));
+        let (far_sum, far_difference) = (m[3].add(m[4]), m[3].sub(m[4]));
+        [
+            m[0].add(near_sum).add(far_sum),
+            far_difference.scaled_add(2.0, near_difference),
+            far_sum.scaled_add(4.0, near_sum),
+            far_difference.scaled_add(8.0, near_difference).add(m[5]),
+        ]
+    }
 }
 
-/// `G g`.
-#[inline(always)]
-pub(super) fn filter<L: Lanes>(g: [L; 3]) -> [L; 6] {
-    let near = g[0].add(g[2]).scale(-1.0 / 6.0);
-    let far = g[0].scaled_add(1.0 / 24.0, g[2].scale(1.0 / 6.0));
-    [
-        g[0].scale(0.25),
-        g[1].scaled_add(-1.0 / 6.0, near),
-        g[1].scaled_add(1.0 / 6.0, near),
-        g[1].scaled_add(1.0 / 12.0, far),
-        g[1].scaled_add(-1.0 / 12.0, far),
-        g[2],
-    ]
+/// `A e`, for tiles of the gradient of the output.
+pub(super) struct Gradient;
+
+impl Transform<4, 6> for Gradient {
+    #[inline(always)]
+    fn apply<L: Lanes>(e: [L; 4]) -> [L; 6] {
+        let (even, odd) = (e[0].add(e[2]), e[1].add(e[3]));
+        let (far_even, far_odd) = (e[2].scaled_add(4.0, e[0]), e[3].scaled_add(4.0, e[1]));
+        [
+            e[0],
+            even.add(odd),
+            even.sub(odd),
+            far_odd.scaled_add(2.0, far_even),
+            far_odd.scaled_add(-2.0, far_even),
+            e[3],
+        ]
+    }
 }
 
-/// `G^T u`.
-#[inline(always)]
-pub(super) fn filter_gradient<L: Lanes>(u: [L; 6]) -> [L; 3] {
-    let (near_sum, near_difference) = (u[1].add(u[2]), u[2].sub(u[1]));
-    let (far_sum, far_difference) = (u[3].add(u[4]), u[3].sub(u[4]));
-    [
-        u[0].scaled_add(0.25, near_sum.scaled_add(-1.0 / 6.0, far_sum.scale(1.0 / 24.0))),
-        near_difference.scaled_add(1.0 / 6.0, far_difference.scale(1.0 / 12.0)),
-        far_sum.sub(near_sum).scaled_add(1.0 / 6.0, u[5]),
-    ]
+/// `G g`, for filters.
+pub(super) struct Filter;
+
+impl Transform<3, 6> for Filter {
+    #[inline(always)]
+    fn apply<L: Lanes>(g: [L; 3]) -> [L; 6] {
+        let near = g[0].add(g[2]).scale(-1.0 / 6.0);
+        let far = g[0].scaled_add(1.0 / 24.0, g[2].scale(1.0 / 6.0));
+        [
+            g[0].scale(0.25),
+            g[1].scaled_add(-1.0 / 6.0, near),
+            g[1].scaled_add(1.0 / 6.0, near),
+            g[1].scaled_add(1.0 / 12.0, far),
+            g[1].scaled_add(-1.0 / 12.0, far),
+            g[2],
+        ]
+    }
+}
+
+/// `G^T u`, for the gradient of filters.
+pub(super) struct FilterGradient;
+
+impl Transform<6, 3> for FilterGradient {
+    #[inline(always)]
+    fn apply<L: Lanes>(u: [L; 6]) -> [L; 3] {
+        let (near_sum, near_difference) = (u[1].add(u[2]), u[2].sub(u[1]));
+        let (far_sum, far_difference) = (u[3].add(u[4]), u[3].sub(u[4]));
+        [
+            u[0].scaled_add(0.25, near_sum.scaled_add(-1.0 / 6.0, far_sum.scale(1.0 / 24.0))),
+            near_difference.scaled_add(1.0 / 6.0, far_difference.scale(1.0 / 12.0)),
+            far_sum.sub(near_sum).scaled_add(1.0 / 6.0, u[5]),
+        ]
+    }
 }
 
 /// Applies a transform to the columns and then to the rows of a square of vectors in memory, of which
@@ -88,8 +115,7 @@ pub(super) fn filter_gradient<L: Lanes>(u: [L; 6]) -> [L; 3] {
 /// The processor has the instruction set of `L`; a vector can be read at all `IN x IN` places of `from`
 /// and written at all `OUT x OUT` places of `to`.
 #[inline(always)]
-pub(super) unsafe fn square<L: Lanes, const IN: usize, const OUT: usize>(
-    transform: impl Fn([L; IN]) -> [L; OUT],
+pub(super) unsafe fn square<L: Lanes, T: Transform<IN, OUT>, const IN: usize, const OUT: usize>(
     from: *const f32,
     (from_row, from_column): (usize, usize),
     to: *mut f32,
@@ -103,13 +129,13 @@ pub(super) unsafe fn square<L: Lanes, const IN: usize, const OUT: usize>(
             for (i, value) in column.iter_mut().enumerate() {
                 *value = L::load(from.add(i * from_row + j * from_column));
             }
-            let column = transform(column);
+            let column = T::apply(column);
             for i in 0..OUT {
                 half[i][j] = column[i];
             }
         }
         for (i, row) in half.into_iter().enumerate() {
-            for (j, value) in transform(row).into_iter().enumerate() {
+            for (j, value) in T::apply(row).into_iter().enumerate() {
                 value.store(to.add(i * to_row + j * to_column));
             }
         }

@@ -102,10 +102,10 @@ impl Kernel for GradientUnit<'_> {
             for row in self.rows.clone() {
                 let tile = (row - self.rows.start) * across;
                 source.read::<L>(self.input, row);
-                source.transform::<L, 6>(transform::input, left.add(tile * inputs), in_point, (inputs, L::N));
+                source.transform::<L, transform::Input, 6>(left.add(tile * inputs), in_point, (inputs, L::N));
                 target.read::<L>(self.gradient, row);
                 let to = right.add(tile * L::N);
-                target.transform::<L, 4>(transform::gradient, to, out_point, (L::N, tiles * L::N));
+                target.transform::<L, transform::Gradient, 4>(to, out_point, (L::N, tiles * L::N));
             }
             for point in 0..POINTS {
                 product.run::<L>(
@@ -148,8 +148,7 @@ impl Kernel for Finish {
                     }
                     sum.store(total.as_mut_ptr().add(point * L::N));
                 }
-                transform::square::<L, 6, 3>(
-                    transform::filter_gradient,
+                transform::square::<L, transform::FilterGradient, 6, 3>(
                     total.as_ptr(),
                     (6 * L::N, L::N),
                     nine.as_mut_ptr(),

@@ -97,7 +97,7 @@ impl Kernel for FilterPanel<'_> {
             unsafe {
                 let to = self.to.at((self.panel * self.inputs + input) * L::N);
                 let strides = (6 * self.point, self.point);
-                transform::square::<L, 3, 6>(transform::filter, nine.as_ptr(), (3 * L::N, L::N), to, strides);
+                transform::square::<L, transform::Filter, 3, 6>(nine.as_ptr(), (3 * L::N, L::N), to, strides);
             }
         }
     }
@@ -169,7 +169,7 @@ impl Kernel for ForwardUnit<'_> {
             for row in self.rows.clone() {
                 source.read::<L>(self.input, row);
                 let to = tiles.add((row - self.rows.start) * across * inputs);
-                source.transform::<L, 6>(transform::input, to, in_point, (inputs, L::N));
+                source.transform::<L, transform::Input, 6>(to, in_point, (inputs, L::N));
             }
             let filters: *const f32 = filter.data.as_ptr().cast();
             for point in 0..POINTS {
@@ -186,8 +186,7 @@ impl Kernel for ForwardUnit<'_> {
                 for tile in 0..across {
                     for panel in 0..product.panels {
                         let place = (panel * product.rows + (row - self.rows.start) * across + tile) * L::N;
-                        transform::square::<L, 6, 4>(
-                            transform::output,
+                        transform::square::<L, transform::Output, 6, 4>(
                             products.add(place),
                             (6 * out_point, out_point),
                             strip.add(tile * 4 * outputs + panel * L::N),

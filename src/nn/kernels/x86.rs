@@ -86,8 +86,10 @@ impl Lanes for Avx512 {
             // Within each block of four vectors and each quarter of 128 bits: transpose 4x4.
             for i in (0..16).step_by(4) {
                 let [a, b, c, d] = [s[i].0, s[i + 1].0, s[i + 2].0, s[i + 3].0];
-                let ab = [_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)].map(|v| _mm512_castps_pd(v));
-                let cd = [_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d)].map(|v| _mm512_castps_pd(v));
+                let ab =
+                    [_mm512_castps_pd(_mm512_unpacklo_ps(a, b)), _mm512_castps_pd(_mm512_unpackhi_ps(a, b))];
+                let cd =
+                    [_mm512_castps_pd(_mm512_unpacklo_ps(c, d)), _mm512_castps_pd(_mm512_unpackhi_ps(c, d))];
                 t[i] = Self(_mm512_castpd_ps(_mm512_unpacklo_pd(ab[0], cd[0])));
                 t[i + 1] = Self(_mm512_castpd_ps(_mm512_unpackhi_pd(ab[0], cd[0])));
                 t[i + 2] = Self(_mm512_castpd_ps(_mm512_unpacklo_pd(ab[1], cd[1])));
@@ -192,8 +194,10 @@ impl Lanes for Avx2 {
             // Within each block of four vectors and each half of 128 bits: transpose 4x4.
             for i in [0, 4] {
                 let [a, b, c, d] = [s[i].0, s[i + 1].0, s[i + 2].0, s[i + 3].0];
-                let ab = [_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)].map(|v| _mm256_castps_pd(v));
-                let cd = [_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d)].map(|v| _mm256_castps_pd(v));
+                let ab =
+                    [_mm256_castps_pd(_mm256_unpacklo_ps(a, b)), _mm256_castps_pd(_mm256_unpackhi_ps(a, b))];
+                let cd =
+                    [_mm256_castps_pd(_mm256_unpacklo_ps(c, d)), _mm256_castps_pd(_mm256_unpackhi_ps(c, d))];
                 t[i] = Self(_mm256_castpd_ps(_mm256_unpacklo_pd(ab[0], cd[0])));
                 t[i + 1] = Self(_mm256_castpd_ps(_mm256_unpackhi_pd(ab[0], cd[0])));
                 t[i + 2] = Self(_mm256_castpd_ps(_mm256_unpacklo_pd(ab[1], cd[1])));
