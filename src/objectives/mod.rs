@@ -8,6 +8,8 @@ mod config;
 mod soft_confusion;
 mod standard;
 mod sy_far;
+#[cfg(test)]
+mod tests;
 
 pub use adversarial::Adversarial;
 pub use config::{AdversarialConfig, ObjectiveConfig, ObjectiveConfigError, StandardConfig, SyFarConfig};

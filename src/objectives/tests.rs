@@ -1,0 +1,166 @@
+//! What holds for every objective.
+
+use burn::module::{Module, ModuleVisitor, Param};
+use burn::optim::{GradientsParams, SgdConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+
+use super::{AdversarialConfig, Loss, ObjectiveConfig, StandardConfig, SyFarConfig};
+use crate::Seed;
+use crate::attacks::{Attack, AttackConfig, Goal, PgdConfig, RoaConfig};
+use crate::data::{Batch, ImageId};
+use crate::models::{FaceCnn, FaceCnnConfig, Victim};
+
+const SHAPE: [usize; 3] = [3, 16, 16];
+const CLASSES: usize = 3;
+
+fn model() -> FaceCnn {
+    let config = FaceCnnConfig { side: 16, ..FaceCnnConfig::new(CLASSES) };
+    FaceCnn::new(&config, Seed::new(0), &Device::default().autodiff())
+}
+
+/// Nine pictures, each with the colour of its class and noise.
+fn batch() -> Batch {
+    let mut rng = Seed::new(1).rng();
+    let labels: Vec<usize> = (0..9).map(|image| image % CLASSES).collect();
+    let mut pixels = Vec::new();
+    for label in &labels {
+        for channel in 0..3 {
+            let shade = if channel == *label { 0.7 } else { 0.4 };
+            pixels.extend((0..256).map(|_| shade + rng.random_range(-0.3..0.3_f32)));
+        }
+    }
+    let images = Tensor::from_data(TensorData::new(pixels, [9, 3, 16, 16]), &Device::default());
+    Batch { images: images.clamp(0.0, 1.0), labels, ids: (0..9).map(ImageId).collect() }
+}
+
+fn roa() -> AttackConfig {
+    AttackConfig::Roa(RoaConfig { height: 5, width: 5, steps: 3, ..RoaConfig::default() })
+}
+
+fn sy_far(symmetry_weight: f64) -> ObjectiveConfig {
+    ObjectiveConfig::SyFar(SyFarConfig { symmetry_weight, attack: roa(), ..SyFarConfig::default() })
+}
+
+fn every_objective() -> [ObjectiveConfig; 3] {
+    [
+        ObjectiveConfig::Standard(StandardConfig {}),
+        ObjectiveConfig::Adversarial(AdversarialConfig { attack: roa(), ..AdversarialConfig::default() }),
+        sy_far(1.0),
+    ]
+}
+
+fn loss(config: &ObjectiveConfig, model: &FaceCnn) -> Loss {
+    let mut objective = config.build(SHAPE, CLASSES).expect("valid configuration");
+    objective.loss(model, &Victim::new(model), &batch(), Seed::new(2))
+}
+
+/// All gradients of a loss in the order of the parameters.
+fn gradient(loss: &Loss, model: &FaceCnn) -> Vec<f32> {
+    struct Collect<'a>(&'a GradientsParams, Vec<f32>);
+    impl ModuleVisitor for Collect<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+            if let Some(gradient) = self.0.get::<D>(param.id) {
+                self.1.extend(gradient.try_into_vec_as::<f32>().expect("f32"));
+            }
+        }
+    }
+    let gradients = GradientsParams::from_grads(loss.total.backward(), model);
+    let mut collect = Collect(&gradients, Vec::new());
+    model.visit(&mut collect);
+    collect.1
+}
+
+fn difference(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn the_symmetry_weight_changes_the_gradient_in_proportion() {
+    let at = |weight| {
+        let model = model();
+        gradient(&loss(&sy_far(weight), &model), &model)
+    };
+    let (none, one, three) = (at(0.0), at(1.0), at(3.0));
+    let step: Vec<f32> = one.iter().zip(&none).map(|(one, none)| one - none).collect();
+    let thrice: Vec<f32> = three.iter().zip(&none).map(|(three, none)| (three - none) / 3.0).collect();
+    let largest = step.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    assert!(largest > 1e-4, "the penalty gives no gradient");
+    assert!(difference(&step, &thrice) < 0.02 * largest, "{} {largest}", difference(&step, &thrice));
+}
+
+#[test]
+fn the_clean_and_the_adversarial_weight_change_the_gradient() {
+    let at = |clean_weight, adversarial_weight| {
+        let model = model();
+        let config = AdversarialConfig { clean_weight, adversarial_weight, attack: roa() };
+        gradient(&loss(&ObjectiveConfig::Adversarial(config), &model), &model)
+    };
+    let base = at(0.1, 1.0);
+    assert!(difference(&base, &at(0.5, 1.0)) > 1e-4);
+    assert!(difference(&base, &at(0.1, 2.0)) > 1e-4);
+}
+
+/// The adversarial pictures are made first and the loss is taken on them as constants; whatever the
+/// attack did, the gradient is that of the loss on those pictures alone.
+#[test]
+fn the_attack_leaves_no_trace_in_the_update() {
+    let config = AdversarialConfig { clean_weight: 0.0, adversarial_weight: 1.0, attack: roa() };
+    let attacked = model();
+    let found = gradient(&loss(&ObjectiveConfig::Adversarial(config), &attacked), &attacked);
+
+    let plain = model();
+    let attack = roa().for_training().build(SHAPE).expect("valid configuration");
+    let pictures = attack.perturb(&Victim::new(&plain), &batch(), &Goal::Untargeted, Seed::new(2));
+    let fixed = Batch { images: pictures, ..batch() };
+    let mut standard = ObjectiveConfig::Standard(StandardConfig {}).build(SHAPE, CLASSES).expect("valid");
+    let expected = gradient(&standard.loss(&plain, &Victim::new(&plain), &fixed, Seed::new(2)), &plain);
+    assert!(difference(&found, &expected) < 1e-5, "{}", difference(&found, &expected));
+}
+
+#[test]
+fn every_objective_learns_and_says_what_its_loss_is_made_of() {
+    for config in every_objective() {
+        let mut objective = config.build(SHAPE, CLASSES).expect("valid configuration");
+        let mut model = model();
+        let mut optimizer = SgdConfig::new().init();
+        let mut values = Vec::new();
+        for step in 0..12 {
+            let loss = objective.loss(&model, &Victim::new(&model), &batch(), Seed::new(step));
+            assert_eq!(loss.predictions.len(), 9);
+            assert!(loss.terms.iter().all(|term| term.value.is_finite()));
+            values.push(f64::from(loss.total.clone().into_scalar::<f32>()));
+            let gradients = GradientsParams::from_grads(loss.total.backward(), &model);
+            model = optimizer.step(0.05, model, gradients);
+        }
+        let (first, last) = (values[0], values[11]);
+        assert!(last < 0.8 * first, "{}: {first} to {last}", objective.name());
+    }
+}
+
+#[test]
+fn values_that_cannot_be_meant_are_refused() {
+    let refused = |config: ObjectiveConfig| config.build(SHAPE, CLASSES).err().expect("refused").to_string();
+    assert!(refused(sy_far(-1.0)).contains("symmetry_weight"));
+    assert!(refused(sy_far(f64::NAN)).contains("symmetry_weight"));
+    let zero = SyFarConfig { epsilon: Some(0.0), ..SyFarConfig::default() };
+    assert!(refused(ObjectiveConfig::SyFar(zero)).contains("epsilon"));
+    let none = AdversarialConfig { adversarial_weight: 0.0, ..AdversarialConfig::default() };
+    assert!(refused(ObjectiveConfig::Adversarial(none)).contains("adversarial_weight"));
+    let attack = AttackConfig::Pgd(PgdConfig { steps: 0, ..PgdConfig::default() });
+    let attack = AdversarialConfig { attack, ..AdversarialConfig::default() };
+    assert!(refused(ObjectiveConfig::Adversarial(attack)).contains("steps"));
+}
+
+/// A batch of one class has no pair, so the penalty is zero and not NaN.
+#[test]
+fn a_batch_of_one_class_has_a_finite_loss() {
+    let model = model();
+    let mut objective = sy_far(1.0).build(SHAPE, CLASSES).expect("valid configuration");
+    let one_class = batch().select(&[0, 3, 6]);
+    let loss = objective.loss(&model, &Victim::new(&model), &one_class, Seed::new(2));
+    let symmetry = loss.terms.iter().find(|term| term.name == "symmetry").expect("the term is there");
+    assert!(symmetry.value.abs() < 1e-9, "{}", symmetry.value);
+    assert!(gradient(&loss, &model).iter().all(|value| value.is_finite()));
+}
