@@ -176,6 +176,8 @@ fn resolve(arguments: &AuditArguments) -> Result<AuditRunConfig, ConfigError> {
 pub(super) struct Audited {
     /// All figures.
     pub report: FairnessReport,
+    /// The counts behind them.
+    pub counts: AuditCounts,
     cost: Cost,
     seconds: f64,
     attacks: u64,
@@ -235,7 +237,7 @@ pub(super) fn run(
     let report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
     write_results(layout, &counts, &report)?;
     let attacks = outcome.attacks;
-    let audited = Audited { report, cost: outcome.cost, seconds: outcome.seconds, attacks };
+    let audited = Audited { report, counts, cost: outcome.cost, seconds: outcome.seconds, attacks };
     let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
     events.append("audit_end", &cost)?;
     Ok(audited)

@@ -1,5 +1,7 @@
 //! All figures of one audit.
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 use super::groups::{GroupFigures, GroupFlow};
@@ -28,6 +30,21 @@ pub struct AuditCounts {
     pub targeted: Option<SuccessMatrix>,
     /// Groupings of the classes.
     pub groups: Vec<GroupColumn>,
+}
+
+impl AddAssign<&Self> for AuditCounts {
+    /// Both are of the same classes and attack; a part that only one has stays.
+    fn add_assign(&mut self, other: &Self) {
+        self.clean += &other.clean;
+        match (&mut self.untargeted, &other.untargeted) {
+            (Some(sum), Some(more)) => *sum += more,
+            (none, more) => *none = none.take().or_else(|| more.clone()),
+        }
+        match (&mut self.targeted, &other.targeted) {
+            (Some(sum), Some(more)) => *sum += more,
+            (none, more) => *none = none.take().or_else(|| more.clone()),
+        }
+    }
 }
 
 /// All figures of one audit, as plain values. What could not be computed is `None`, in JSON `null`.
