@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::Classifier;
 use crate::Seed;
-use crate::nn::{BatchNorm, Conv2d, Linear, Normalize, max_pool_2x2};
+use crate::nn::{BatchNorm, Conv2d, Linear, Normalize};
 
 const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 
@@ -77,7 +77,7 @@ impl FaceCnn {
 impl Classifier for FaceCnn {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let features = self.blocks.iter().fold(self.normalize.forward(images), |x, block| {
-            max_pool_2x2(block.norm.forward_relu(block.conv.forward(x)))
+            block.norm.forward_relu_max_pool(block.conv.forward(x))
         });
         self.head.forward(features.flatten(1, 3))
     }

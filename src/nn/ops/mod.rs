@@ -14,7 +14,7 @@ use burn::backend::{DType, DispatchDevice};
 use burn::tensor::{Bytes, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
 
-pub(super) use batch_norm::{batch_norm, batch_norm_train};
+pub(super) use batch_norm::{After, batch_norm, batch_norm_train};
 pub(super) use conv::conv2d;
 pub(super) use pool::max_pool_2x2;
 
