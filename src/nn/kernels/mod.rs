@@ -13,6 +13,7 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(super) use buffer::recycle;
 pub(super) use lanes::Isa;
 pub(super) use norm::{Affine, Dependence, affine, gradient_sums, input_gradient, statistics};
 pub(super) use norm_pool::{Plane, norm_pool, norm_pool_gradient, norm_pool_sums};

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn_flex::FlexTensor;
 
-use super::{dense, dims, is_ours, tensor, values};
+use super::{dense, dims, is_ours, recycle, tensor, values};
 use crate::nn::kernels::{
     Affine, Dependence, Isa, Plane, affine, gradient_sums, input_gradient, norm_pool, norm_pool_gradient,
     norm_pool_sums, statistics,
@@ -106,7 +106,10 @@ impl Norm for Flex {
         after: After,
     ) -> FlexTensor {
         let statistics = (row(mean), row(variance));
-        Normalization::new(gamma, beta, statistics, epsilon, after).forward(&dense(input)).0
+        let input = dense(input);
+        let (output, _) = Normalization::new(gamma, beta, statistics, epsilon, after).forward(&input);
+        recycle(input);
+        output
     }
 
     fn norm_train(
@@ -120,7 +123,9 @@ impl Norm for Flex {
         let (mean, variance) = of_batch(&input);
         let channels = [mean.len()];
         let norm = Normalization::new(gamma, beta, (mean.clone(), variance.clone()), epsilon, after);
-        (norm.forward(&input).0, tensor(mean, channels), tensor(variance, channels))
+        let (output, _) = norm.forward(&input);
+        recycle(input);
+        (output, tensor(mean, channels), tensor(variance, channels))
     }
 }
 
@@ -178,9 +183,18 @@ fn record<C: CheckpointStrategy>(
         OpsKind::Tracked(prepared) => {
             let needed = weights_tracked || training || norm.after == After::Relu;
             let shape = dims(&input);
-            prepared.finish(State { shape, input: needed.then_some(input), winners, norm, training }, output)
+            let input = if needed {
+                Some(input)
+            } else {
+                recycle(input);
+                None
+            };
+            prepared.finish(State { shape, input, winners, norm, training }, output)
         }
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
+        OpsKind::UnTracked(prepared) => {
+            recycle(input);
+            prepared.finish(output)
+        }
     }
 }
 
