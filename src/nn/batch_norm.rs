@@ -80,3 +80,25 @@ fn update(running: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
     // The next reader, be it a frozen snapshot, sees this update and not the one before.
     let _ = running.value_sync();
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::with_stock;
+
+    #[test]
+    fn running_statistics_move_towards_the_unbiased_ones_of_the_batch() {
+        let run = || {
+            let device = Device::default().autodiff();
+            let norm = BatchNorm::new(1, &device);
+            norm.forward_relu(Tensor::from_data([[[[1.0_f32, 2.0], [3.0, 4.0]]]], &device));
+            let value = |statistic: &RunningState<Tensor<1>>| statistic.value_sync().into_scalar::<f32>();
+            (value(&norm.running_mean), value(&norm.running_var))
+        };
+        // torch.nn.BatchNorm2d(1) in training mode: mean 2.5, variance 5/3, momentum 0.1.
+        for (mean, variance) in [run(), with_stock(run)] {
+            assert!((mean - 0.25).abs() < 1e-6, "{mean}");
+            assert!((variance - (0.9 + 0.1 * 5.0 / 3.0)).abs() < 1e-6, "{variance}");
+        }
+    }
+}

@@ -3,7 +3,9 @@
 //! Between a convolution and the next one only a quarter of the pixels survives. Here neither the
 //! normalised image nor the gradient before the pooling is ever written. The forward pass notes the winner
 //! of each window; the rules for ties and NaN are those of [`super::pool`], applied to the values before
-//! the ReLU, and a window whose maximum the ReLU cuts off has no winner.
+//! the ReLU, and a window whose maximum the ReLU cuts off has no winner. Pixels that did not win are not
+//! looked at again, so where one of them is infinite the gradient of the scale stays finite, while zero
+//! times infinity makes it NaN in Burn.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;

@@ -292,6 +292,8 @@ fn gradients_agree_with_finite_differences() {
     check(&norm_inputs([2, 3, 4, 5]), 13, 3e-4, &norm(true, After::Relu));
     check(&norm_inputs([2, 3, 4, 5]), 13, 3e-4, &norm(false, After::Relu));
     check(&norm_inputs([2, 3, 4, 5]), 13, 3e-3, &norm(false, After::Nothing));
+    check(&norm_inputs([2, 3, 5, 6]), 13, 3e-4, &norm(true, After::ReluMaxPool));
+    check(&norm_inputs([2, 3, 5, 6]), 13, 3e-4, &norm(false, After::ReluMaxPool));
     check(&Inputs { images: random([2, 3, 5, 4], 1), weight: None, rows: vec![] }, 1, 1e-3, &pool);
 }
 
@@ -314,10 +316,15 @@ fn nan_and_infinity_propagate_as_in_burn() {
         let norm_inputs = Inputs { images: images.clone(), ..norm_inputs([2, 3, 6, 8]) };
         let pool_inputs = Inputs { images, weight: None, rows: vec![] };
         let (frozen, training) = (norm(true, After::Relu), norm(false, After::Relu));
-        let cases: [(&Inputs, u32, Operator<'_>); 4] = [
+        let (frozen_pool, training_pool) = (norm(true, After::ReluMaxPool), norm(false, After::ReluMaxPool));
+        let cases: [(&Inputs, u32, Operator<'_>); 6] = [
             (&conv_inputs, 7, &conv),
             (&norm_inputs, 13, &frozen),
             (&norm_inputs, 13, &training),
+            // Without the scale: Burn multiplies the infinite pixels that no gradient reaches by zero, which
+            // is NaN; ours does not look at them.
+            (&norm_inputs, 9, &frozen_pool),
+            (&norm_inputs, 13, &training_pool),
             (&pool_inputs, 1, &pool),
         ];
         for (case, (inputs, tracked, operator)) in cases.into_iter().enumerate() {
@@ -327,8 +334,9 @@ fn nan_and_infinity_propagate_as_in_burn() {
                 let what = format!("{isa:?} {poison} case {case}");
                 assert_like(&found, &expected, &what);
                 for (found, expected) in gradients.iter().zip(&expected_gradients) {
-                    let (found, expected) = (found.as_ref(), expected.as_ref());
-                    assert_like(found.expect("tracked"), expected.expect("tracked"), &what);
+                    if let (Some(found), Some(expected)) = (found, expected) {
+                        assert_like(found, expected, &what);
+                    }
                 }
             }
         }
