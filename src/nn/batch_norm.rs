@@ -3,7 +3,8 @@
 use burn::module::{Flag, Module, Param, RunningState};
 use burn::tensor::{Device, Tensor};
 
-use super::{init, ops};
+use super::init;
+use super::ops::{self, After};
 
 /// Batch normalisation over `[N, C, H, W]` (Ioffe and Szegedy 2015).
 ///
@@ -42,22 +43,27 @@ impl BatchNorm {
 
     /// `relu(batch_norm(input))`, `[N, C, H, W]` to the same.
     pub fn forward_relu(&self, input: Tensor<4>) -> Tensor<4> {
-        self.normalize(input, true)
+        self.normalize(input, After::Relu)
     }
 
     /// `[N, C, H, W]` to the same.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
-        self.normalize(input, false)
+        self.normalize(input, After::Nothing)
     }
 
-    fn normalize(&self, input: Tensor<4>, relu: bool) -> Tensor<4> {
+    /// `max_pool_2x2(relu(batch_norm(input)))`, `[N, C, H, W]` to `[N, C, H/2, W/2]`, in one pass.
+    pub fn forward_relu_max_pool(&self, input: Tensor<4>) -> Tensor<4> {
+        self.normalize(input, After::ReluMaxPool)
+    }
+
+    fn normalize(&self, input: Tensor<4>, after: After) -> Tensor<4> {
         let weights = [self.gamma.val(), self.beta.val()];
         if !self.training.is_enabled() {
             let statistics = [self.running_mean.value_sync(), self.running_var.value_sync()];
-            return ops::batch_norm(input, weights, statistics, self.epsilon, relu);
+            return ops::batch_norm(input, weights, statistics, self.epsilon, after);
         }
         let [count, _, height, width] = input.dims();
-        let (output, [mean, variance]) = ops::batch_norm_train(input, weights, self.epsilon, relu);
+        let (output, [mean, variance]) = ops::batch_norm_train(input, weights, self.epsilon, after);
         // Burn reports the biased variance. A single value has no unbiased one: its variance stays zero.
         let size = count * height * width;
         let unbiased = variance.mul_scalar(size as f64 / size.saturating_sub(1).max(1) as f64);
@@ -73,4 +79,26 @@ fn update(running: &RunningState<Tensor<1>>, batch: Tensor<1>, momentum: f64) {
     running.update(old.mul_scalar(1.0 - momentum) + batch.without_autodiff().mul_scalar(momentum));
     // The next reader, be it a frozen snapshot, sees this update and not the one before.
     let _ = running.value_sync();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nn::with_stock;
+
+    #[test]
+    fn running_statistics_move_towards_the_unbiased_ones_of_the_batch() {
+        let run = || {
+            let device = Device::default().autodiff();
+            let norm = BatchNorm::new(1, &device);
+            norm.forward_relu(Tensor::from_data([[[[1.0_f32, 2.0], [3.0, 4.0]]]], &device));
+            let value = |statistic: &RunningState<Tensor<1>>| statistic.value_sync().into_scalar::<f32>();
+            (value(&norm.running_mean), value(&norm.running_var))
+        };
+        // torch.nn.BatchNorm2d(1) in training mode: mean 2.5, variance 5/3, momentum 0.1.
+        for (mean, variance) in [run(), with_stock(run)] {
+            assert!((mean - 0.25).abs() < 1e-6, "{mean}");
+            assert!((variance - (0.9 + 0.1 * 5.0 / 3.0)).abs() < 1e-6, "{variance}");
+        }
+    }
 }

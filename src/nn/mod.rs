@@ -15,3 +15,6 @@ pub use conv::Conv2d;
 pub use linear::Linear;
 pub use normalize::Normalize;
 pub use pool::max_pool_2x2;
+
+#[cfg(test)]
+pub(crate) use ops::with_stock;

@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
+use std::sync::{Mutex, PoisonError};
 
 /// Sixteen floats on a cache line of their own.
 #[derive(Clone, Copy)]
@@ -32,13 +33,45 @@ pub(super) fn with_scratch<T>(floats: usize, f: impl FnOnce(*mut f32) -> T) -> T
     })
 }
 
+/// Memory of tensors that nobody needs any more, oldest first.
+static RECYCLED: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+/// Smaller ones are left to the allocator, which keeps those itself.
+const RECYCLED_FLOATS: usize = 1 << 16;
+/// At most this much is kept.
+const RECYCLED_BYTES: usize = 256 << 20;
+
+/// Keeps memory for later results of the same size: an image tensor is so large that the allocator would
+/// give it back to the system, and each new one would be a page fault every 4 KiB.
+pub(in crate::nn) fn recycle(memory: Vec<f32>) {
+    if memory.capacity() < RECYCLED_FLOATS {
+        return;
+    }
+    // A panic cannot leave the list half changed.
+    let mut kept = RECYCLED.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.push(memory);
+    let mut bytes: usize = kept.iter().map(|memory| memory.capacity() * size_of::<f32>()).sum();
+    while bytes > RECYCLED_BYTES {
+        bytes -= kept.remove(0).capacity() * size_of::<f32>();
+    }
+}
+
 /// A result under construction, filled by several threads.
 pub(super) struct Output(Vec<f32>);
 
 impl Output {
     /// Room for this many floats, not initialised.
     pub(super) fn new(floats: usize) -> Self {
-        Self(Vec::with_capacity(floats))
+        let mut kept = RECYCLED.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept.iter().rposition(|memory| memory.capacity() == floats);
+        let memory = found.map(|index| kept.remove(index));
+        drop(kept);
+        Self(memory.map_or_else(
+            || Vec::with_capacity(floats),
+            |mut memory| {
+                memory.clear();
+                memory
+            },
+        ))
     }
 
     /// The room, for safe kernels.

@@ -4,6 +4,7 @@ mod buffer;
 mod lanes;
 mod matmul;
 mod norm;
+mod norm_pool;
 mod pool;
 mod strip;
 mod transform;
@@ -12,8 +13,10 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(super) use buffer::recycle;
 pub(super) use lanes::Isa;
 pub(super) use norm::{Affine, Dependence, affine, gradient_sums, input_gradient, statistics};
+pub(super) use norm_pool::{Plane, norm_pool, norm_pool_gradient, norm_pool_sums};
 pub(super) use pool::{max_pool, max_pool_gradient};
 pub(super) use strip::Images;
 pub(super) use weight_gradient::weight_gradient;

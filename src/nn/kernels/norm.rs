@@ -10,9 +10,9 @@ use super::buffer::Output;
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
 
 /// Sums that run side by side.
-const LANES: usize = 32;
+pub(super) const LANES: usize = 32;
 /// Floats that one task should have at least.
-const TASK: usize = 1 << 14;
+pub(super) const TASK: usize = 1 << 14;
 
 /// `(x - mean) * scale + beta` a channel, then ReLU if asked for.
 #[derive(Clone, Copy)]
@@ -25,21 +25,21 @@ pub(in crate::nn) struct Affine<'a> {
 
 impl Affine<'_> {
     #[inline(always)]
-    fn channel(self, channel: usize) -> Channel {
+    pub(super) fn channel(self, channel: usize) -> Channel {
         Channel { mean: self.mean[channel], scale: self.scale[channel], beta: self.beta[channel] }
     }
 }
 
 #[derive(Clone, Copy)]
-struct Channel {
-    mean: f32,
-    scale: f32,
-    beta: f32,
+pub(super) struct Channel {
+    pub mean: f32,
+    pub scale: f32,
+    pub beta: f32,
 }
 
 impl Channel {
     #[inline(always)]
-    fn value(self, x: f32) -> f32 {
+    pub(super) fn value(self, x: f32) -> f32 {
         (x - self.mean) * self.scale + self.beta
     }
 
@@ -273,7 +273,12 @@ impl Kernel for InputGradient<'_> {
 
 /// The planes of one channel.
 #[inline(always)]
-fn planes(data: &[f32], channels: usize, plane: usize, channel: usize) -> impl Iterator<Item = &[f32]> {
+pub(super) fn planes<T>(
+    data: &[T],
+    channels: usize,
+    plane: usize,
+    channel: usize,
+) -> impl Iterator<Item = &[T]> {
     data.chunks_exact(plane).skip(channel).step_by(channels)
 }
 
@@ -295,7 +300,7 @@ fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 
 /// The sum of the lanes, in pairs.
 #[inline(always)]
-fn join(mut sums: [f32; LANES]) -> f32 {
+pub(super) fn join(mut sums: [f32; LANES]) -> f32 {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {

@@ -86,7 +86,7 @@ impl Kernel for Forward<'_> {
 
 /// The winner of a window, and its index.
 #[inline(always)]
-fn best(window: [f32; 4]) -> (f32, u32) {
+pub(super) fn best(window: [f32; 4]) -> (f32, u32) {
     let (mut value, mut index) = (window[0], 0);
     for i in 1..4 {
         let wins = window[i] > value || window[i].is_nan();

@@ -136,32 +136,55 @@ impl Strip {
             let inner = self.start.add(above * pitch + self.halo * self.padded);
             for channel in (0..self.padded).step_by(L::N) {
                 let lanes = L::N.min(channels - channel);
-                let (source, mut to, mut column) = (source.add(channel * plane), inner.add(channel), 0);
+                let mut place = Place { to: inner.add(channel), column: 0 };
                 // The rows of a plane follow each other, so a run of pixels crosses them.
-                for pixel in (0..run).step_by(L::N) {
-                    let count = L::N.min(run - pixel);
-                    let mut square = L::zeros();
-                    for lane in 0..lanes {
-                        let from = source.add(lane * plane + pixel);
-                        square[lane] = if count == L::N { L::load(from) } else { L::load_part(from, count) };
+                let mut source = source.add(channel * plane);
+                let mut left = run;
+                while left > 0 {
+                    let count = L::N.min(left);
+                    if lanes == L::N && count == L::N {
+                        self.read_block::<L>(source, L::N, L::N, &mut place);
+                    } else {
+                        self.read_block::<L>(source, lanes, count, &mut place);
                     }
-                    L::transpose(&mut square);
-                    for i in 0..count {
-                        square[i].store(to);
-                        (to, column) = self.next(to, column);
-                    }
+                    source = source.wrapping_add(count);
+                    left -= count;
                 }
             }
         }
     }
 
-    /// The place after that of the pixel in a column, and its column.
+    /// Moves `count` pixels of `lanes` planes into the strip. Where both are constants the whole block
+    /// stays in registers.
+    ///
+    /// # Safety
+    /// As for [`Strip::read`].
     #[inline(always)]
-    fn next(&self, place: *mut f32, column: usize) -> (*mut f32, usize) {
-        if column + 1 < self.images.width {
-            (place.wrapping_add(self.padded), column + 1)
+    unsafe fn read_block<L: Lanes>(&self, from: *const f32, lanes: usize, count: usize, place: &mut Place) {
+        // SAFETY: the caller vouches for the places.
+        unsafe {
+            let mut square = L::zeros();
+            for lane in 0..lanes {
+                let from = from.add(lane * self.images.plane());
+                square[lane] = if count == L::N { L::load(from) } else { L::load_part(from, count) };
+            }
+            L::transpose(&mut square);
+            for pixel in 0..count {
+                square[pixel].store(place.to);
+                self.advance(place);
+            }
+        }
+    }
+
+    /// Goes on to the next pixel of the image.
+    #[inline(always)]
+    fn advance(&self, place: &mut Place) {
+        if place.column + 1 < self.images.width {
+            place.to = place.to.wrapping_add(self.padded);
+            place.column += 1;
         } else {
-            (place.wrapping_add(self.pitch() - (self.images.width - 1) * self.padded), 0)
+            place.to = place.to.wrapping_add(self.pitch() - (self.images.width - 1) * self.padded);
+            place.column = 0;
         }
     }
 
@@ -216,28 +239,62 @@ impl Strip {
                     Some(bias) => L::load_part(bias.as_ptr().add(channel), lanes),
                     None => L::splat(0.0),
                 };
-                let (target, mut from, mut column) =
-                    (target.add(channel * plane), self.start.add(channel), 0);
-                for pixel in (0..run).step_by(L::N) {
-                    let count = L::N.min(run - pixel);
-                    let mut square = L::zeros();
-                    for i in 0..count {
-                        square[i] = L::load(from).add(shift);
-                        check = square[i].scaled_add(0.0, check);
-                        (from, column) = self.next(from, column);
-                    }
-                    L::transpose(&mut square);
-                    for lane in 0..lanes {
-                        let to = target.add(lane * plane + pixel);
-                        if count == L::N {
-                            square[lane].store(to);
-                        } else {
-                            square[lane].store_part(to, count);
-                        }
-                    }
+                let mut place = Place { to: self.start.add(channel), column: 0 };
+                let mut target = target.add(channel * plane);
+                let mut left = run;
+                while left > 0 {
+                    let count = L::N.min(left);
+                    check = if lanes == L::N && count == L::N {
+                        self.write_block::<L>(target, L::N, L::N, shift, check, &mut place)
+                    } else {
+                        self.write_block::<L>(target, lanes, count, shift, check, &mut place)
+                    };
+                    target = target.wrapping_add(count);
+                    left -= count;
                 }
             }
         }
         check
     }
+
+    /// Moves `count` pixels of the strip to `lanes` planes.
+    ///
+    /// # Safety
+    /// As for [`Strip::write`].
+    #[inline(always)]
+    unsafe fn write_block<L: Lanes>(
+        &self,
+        to: *mut f32,
+        lanes: usize,
+        count: usize,
+        shift: L,
+        mut check: L,
+        place: &mut Place,
+    ) -> L {
+        // SAFETY: the caller vouches for the places.
+        unsafe {
+            let mut square = L::zeros();
+            for pixel in 0..count {
+                square[pixel] = L::load(place.to).add(shift);
+                check = square[pixel].scaled_add(0.0, check);
+                self.advance(place);
+            }
+            L::transpose(&mut square);
+            for lane in 0..lanes {
+                let to = to.add(lane * self.images.plane());
+                if count == L::N {
+                    square[lane].store(to);
+                } else {
+                    square[lane].store_part(to, count);
+                }
+            }
+        }
+        check
+    }
+}
+
+/// A pixel of the strip, in one vector of channels.
+struct Place {
+    to: *mut f32,
+    column: usize,
 }

@@ -10,7 +10,7 @@ use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Shape, Tensor};
 use burn_flex::FlexTensor;
 
-use super::{dense, dims, is_ours, tensor, values};
+use super::{dense, dims, is_ours, recycle, tensor, values};
 use crate::nn::kernels::{Filter, Images, Isa, convolve, weight_gradient};
 
 /// `[N, inputs, H, W]` convolved with `[outputs, inputs, kernel, kernel]`, plus `[outputs]`.
@@ -54,7 +54,10 @@ impl Conv for Flex {
             Bias::Present(bias) => Some(bias),
             Bias::Absent => None,
         };
-        forward(&dense(input), &dense(weight), bias)
+        let input = dense(input);
+        let output = forward(&input, &dense(weight), bias);
+        recycle(input);
+        output
     }
 }
 
@@ -64,11 +67,17 @@ impl<C: CheckpointStrategy> Conv for Autodiff<Flex, C> {
         let (input, input_node) = input.into_parts();
         let (weight, weight_node) = weight.into_parts();
         let (input, weight) = (dense(input), dense(weight));
-        let state = |input: FlexTensor, weight: FlexTensor| State {
-            shape: dims(&input),
-            isa: Isa::active(),
-            input: weight_tracked.then_some(input),
-            weight,
+        let shape = dims(&input);
+        let state = |input: FlexTensor, weight: FlexTensor| {
+            let input = if weight_tracked {
+                Some(input)
+            } else {
+                {
+                    recycle(input);
+                    None
+                }
+            };
+            State { shape, isa: Isa::active(), input, weight }
         };
         match bias {
             Bias::Absent => {
@@ -76,7 +85,10 @@ impl<C: CheckpointStrategy> Conv for Autodiff<Flex, C> {
                 let nodes = [input_node, weight_node];
                 match Backward::<Flex, 2>::prepare::<C>(ConvBackward, nodes).compute_bound().stateful() {
                     OpsKind::Tracked(prepared) => prepared.finish(state(input, weight), output),
-                    OpsKind::UnTracked(prepared) => prepared.finish(output),
+                    OpsKind::UnTracked(prepared) => {
+                        recycle(input);
+                        prepared.finish(output)
+                    }
                 }
             }
             Bias::Present(bias) => {
@@ -85,7 +97,10 @@ impl<C: CheckpointStrategy> Conv for Autodiff<Flex, C> {
                 let nodes = [input_node, weight_node, bias_node];
                 match Backward::<Flex, 3>::prepare::<C>(ConvBackward, nodes).compute_bound().stateful() {
                     OpsKind::Tracked(prepared) => prepared.finish(state(input, weight), output),
-                    OpsKind::UnTracked(prepared) => prepared.finish(output),
+                    OpsKind::UnTracked(prepared) => {
+                        recycle(input);
+                        prepared.finish(output)
+                    }
                 }
             }
         }
@@ -121,6 +136,8 @@ impl<const N: usize> Backward<Flex, N> for ConvBackward {
             };
             gradients.register::<Flex>(parent.id, result);
         }
+        recycle(gradient);
+        state.input.map(recycle);
     }
 }
 

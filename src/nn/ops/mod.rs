@@ -14,7 +14,9 @@ use burn::backend::{DType, DispatchDevice};
 use burn::tensor::{Bytes, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
 
-pub(super) use batch_norm::{batch_norm, batch_norm_train};
+use super::kernels;
+
+pub(super) use batch_norm::{After, batch_norm, batch_norm_train};
 pub(super) use conv::conv2d;
 pub(super) use pool::max_pool_2x2;
 
@@ -67,4 +69,15 @@ fn dims(tensor: &FlexTensor) -> [usize; 4] {
 
 fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::new(shape)), DType::F32)
+}
+
+/// Gives back the memory of a tensor, if nobody else holds it.
+fn recycle(tensor: FlexTensor) {
+    let whole = tensor.bytes().len() == tensor.layout().num_elements() * size_of::<f32>();
+    if tensor.is_unique() && whole {
+        // The values are moved out of the tensor, not copied.
+        if let Ok(values) = tensor.into_data().try_into_vec::<f32>() {
+            kernels::recycle(values);
+        }
+    }
 }

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 use burn::tensor::ops::MaxPoolOptions;
 use burn_flex::FlexTensor;
 
-use super::{dense, dims, is_ours, tensor, values};
+use super::{dense, dims, is_ours, recycle, tensor, values};
 use crate::nn::kernels::{Isa, max_pool, max_pool_gradient};
 
 /// `[N, C, H, W]` to `[N, C, H/2, W/2]`, rounded down.
@@ -50,6 +50,7 @@ fn forward(input: FlexTensor, track: bool) -> (FlexTensor, Vec<u8>) {
     let input = dense(input);
     let [count, channels, height, width] = dims(&input);
     let (output, winners) = max_pool(Isa::active(), values(&input), height, width, track);
+    recycle(input);
     (tensor(output, [count, channels, height / 2, width / 2]), winners)
 }
 
@@ -77,5 +78,6 @@ impl Backward<Flex, 1> for PoolBackward {
             let found = max_pool_gradient(isa, values(&gradient), &winners, height, width);
             gradients.register::<Flex>(node.id, tensor(found, shape));
         }
+        recycle(gradient);
     }
 }
