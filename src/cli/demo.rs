@@ -73,7 +73,7 @@ impl Plan {
             (_, true) => Self {
                 seeds: 3,
                 start_epochs: 20,
-                epochs: 24,
+                epochs: 16,
                 roa_steps: 8,
                 audit_steps: 30,
                 validation_steps: 10,
