@@ -8,7 +8,6 @@ pub mod attacks;
 pub mod audit;
 pub mod cli;
 pub mod data;
-mod files;
 pub mod metrics;
 pub mod models;
 pub mod nn;

@@ -7,6 +7,7 @@
 //! The published search leaves out the last row and column of places; here they are always in.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::Rng;
 
 use super::ascent::{Ascent, Iterate};
 use super::config::{at_least_one, at_most_one, positive};
@@ -141,9 +142,9 @@ impl Attack for Roa {
         "roa"
     }
 
-    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, _seed: Seed) -> Tensor<4> {
+    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, seed: Seed) -> Tensor<4> {
         Ascent::run(victim, batch, goal, self.config.early_stop, |ascent| {
-            let candidates = self.candidates(ascent);
+            let candidates = self.candidates(ascent, seed.purpose("roa"));
             let mut inside = self.place(ascent, &candidates);
             if let Some(kept) = ascent.drop_reached() {
                 inside = inside.select(0, kept);
@@ -177,7 +178,7 @@ impl Attack for Roa {
 
 impl Roa {
     /// The places to try: for each rank, one corner an image.
-    fn candidates(&self, ascent: &mut Ascent) -> Vec<Vec<Corner>> {
+    fn candidates(&self, ascent: &mut Ascent, seed: Seed) -> Vec<Vec<Corner>> {
         let all: Vec<Corner> =
             self.tops.iter().flat_map(|&top| self.lefts.iter().map(move |&left| (top, left))).collect();
         let count = ascent.batch.len();
@@ -185,7 +186,11 @@ impl Roa {
             return all.into_iter().map(|corner| vec![corner; count]).collect();
         };
         let scores = self.scores(ascent.gradient(ascent.batch.images.clone()));
-        let ranked: Vec<Vec<usize>> = scores.chunks(all.len()).map(descending).collect();
+        let ranked: Vec<Vec<usize>> = scores
+            .chunks(all.len())
+            .zip(&ascent.batch.ids)
+            .map(|(scores, id)| descending(scores, seed.at(id.0)))
+            .collect();
         (0..candidates.min(all.len()))
             .map(|rank| ranked.iter().map(|order| all[order[rank]]).collect())
             .collect()
@@ -254,11 +259,14 @@ fn window_sums(values: Tensor<4>, dim: usize, offsets: &[usize], length: usize) 
     at(length) - at(0)
 }
 
-/// Positions from the largest value to the smallest; equal values keep their order.
-fn descending(values: &[f32]) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..values.len()).collect();
-    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
-    order
+/// Positions from the largest value to the smallest; equal values come in random order, so that an image
+/// without a gradient is not always covered in the same corner (Wu et al. take a random place as well).
+fn descending(values: &[f32], seed: Seed) -> Vec<usize> {
+    let mut rng = seed.rng();
+    let mut order: Vec<(f32, u64, usize)> =
+        values.iter().enumerate().map(|(place, &value)| (value, rng.next_u64(), place)).collect();
+    order.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+    order.into_iter().map(|(_, _, place)| place).collect()
 }
 
 /// Paints some pixels grey.
@@ -345,7 +353,11 @@ mod tests {
 
     #[test]
     fn equal_scores_keep_their_order() {
-        assert_eq!(descending(&[1.0, 3.0, 1.0, 3.0, 2.0]), [1, 3, 4, 0, 2]);
+        let order = descending(&[1.0, 4.0, 1.0, 3.0, 2.0], Seed::new(0));
+        assert_eq!(order[..3], [1, 3, 4]);
+        let first: std::collections::BTreeSet<usize> =
+            (0..50).map(|seed| descending(&[0.0; 5], Seed::new(seed))[0]).collect();
+        assert_eq!(first.len(), 5, "equal places all get their turn");
     }
 
     #[test]
@@ -355,7 +367,7 @@ mod tests {
         let attack = small(Search::Exhaustive);
         let mut found = Vec::new();
         Ascent::run(&victim, &batch, &Goal::Untargeted, false, |ascent| {
-            let candidates = attack.candidates(ascent);
+            let candidates = attack.candidates(ascent, Seed::new(0));
             assert_eq!(candidates.len(), 4 * 4, "every place");
             found = host(attack.place(ascent, &candidates));
         });

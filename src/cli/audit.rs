@@ -18,6 +18,9 @@ use crate::models::{Cost, Model, Victim};
 use crate::run::{EventLog, Layout, RunDir, write_file};
 use crate::{audit, report};
 
+/// More simulated matrices than this change no digit that is printed.
+const MOST_DRAWS: u32 = 100_000;
+
 #[derive(clap::Args)]
 pub(super) struct AuditArguments {
     /// Model directory, such as runs/a/model.
@@ -27,8 +30,8 @@ pub(super) struct AuditArguments {
     #[arg(long)]
     data: Option<PathBuf>,
     /// Where the results go: a new directory.
-    #[arg(long)]
-    out: PathBuf,
+    #[arg(long, required_unless_present = "print_config")]
+    out: Option<PathBuf>,
     /// TOML file with the configuration.
     #[arg(long)]
     config: Option<PathBuf>,
@@ -42,7 +45,7 @@ pub(super) struct AuditArguments {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Decides every random draw.
-    #[arg(long)]
+    #[arg(long, value_parser = super::seeds())]
     seed: Option<u64>,
     /// Go on with an interrupted audit of the same configuration.
     #[arg(long)]
@@ -124,9 +127,10 @@ impl Default for AuditRunConfig {
 pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Result<()> {
     let config = resolve(arguments)?;
     if arguments.print_config {
-        print!("{}", toml::to_string(&config).context("the configuration has no TOML form")?);
+        super::say(toml::to_string(&config).context("the configuration has no TOML form")?.trim_end());
         return Ok(());
     }
+    let out = arguments.out.as_ref().context("--out is missing")?;
     for (key, path) in [("model", &config.model), ("data", &config.data)] {
         if path.as_os_str().is_empty() {
             return Err(ConfigError::Value(format!(
@@ -137,14 +141,13 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     }
     let model = Model::load(&config.model, &Device::default())?;
     let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
-    let audited = run(&config, &model, &data, &arguments.out, arguments.resume, "audit", context)?;
-    println!("{}", report::summary(&audited.report));
-    println!("{}\nResults: {}", audited.cost_line(), arguments.out.display());
+    let audited = run(&config, &model, &data, out, arguments.resume, "audit", context)?;
+    super::say(&report::summary(&audited.report));
+    super::say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
     Ok(())
 }
 
 fn resolve(arguments: &AuditArguments) -> Result<AuditRunConfig, ConfigError> {
-    let file = arguments.config.as_ref();
     let mut set = Vec::new();
     if let Some(kind) = arguments.attack {
         set.push(format!("attack.kind={}", kind.name()));
@@ -153,13 +156,7 @@ fn resolve(arguments: &AuditArguments) -> Result<AuditRunConfig, ConfigError> {
         set.push(format!("targets='{targets}'"));
     }
     set.extend(arguments.set.iter().cloned());
-    // The default of the configuration is one attack; keys of it apply to that one.
-    if set.iter().any(|set| set.starts_with("attack.")) && file.is_none() && arguments.attack.is_none() {
-        set.insert(0, "attack.kind=eyeglasses".to_owned());
-    }
-    let mut config: AuditRunConfig = config::load(file.map(PathBuf::as_path), &set)?;
-    config.model = super::beside(file, config.model);
-    config.data = super::beside(file, config.data);
+    let mut config: AuditRunConfig = config::load(arguments.config.as_deref(), &set)?;
     if let Some(model) = &arguments.model {
         config.model.clone_from(model);
     }
@@ -214,13 +211,15 @@ pub(super) fn run(
     context: &Context,
 ) -> anyhow::Result<Audited> {
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
-    if config.batch_size == 0 {
-        return Err(ConfigError::Value("batch_size is 0, expected at least 1".to_owned()).into());
-    }
+    check(config, model)?;
     let side = model.config.preprocessing.side;
     let attack =
         config.attack.build([3, side, side]).map_err(|error| ConfigError::Value(error.to_string()))?;
-    let stored = super::stored_config(config, data)?;
+    let mut files = vec![config.model.join("model.safetensors")];
+    if let AttackConfig::Eyeglasses(EyeglassConfig { mask: Some(mask), .. }) = &config.attack {
+        files.push(mask.clone());
+    }
+    let stored = super::stored_config(config, data, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
     let directory = if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
@@ -241,6 +240,22 @@ pub(super) fn run(
     let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
     events.append("audit_end", &cost)?;
     Ok(audited)
+}
+
+/// What can be wrong with the values before any work is done.
+fn check(config: &AuditRunConfig, model: &Model) -> Result<(), ConfigError> {
+    let classes = model.config.classes.len();
+    if config.batch_size == 0 {
+        return Err(ConfigError::Value("batch_size is 0, expected at least 1".to_owned()));
+    }
+    if config.noise_draws > MOST_DRAWS {
+        let found = config.noise_draws;
+        return Err(ConfigError::Value(format!("noise_draws is {found}, expected at most {MOST_DRAWS}")));
+    }
+    config.targets.check(classes).map_err(|error| {
+        let last = classes - 1;
+        ConfigError::Value(format!("targets: {error}; give numbers from 0 to {last}, in the order of the classes"))
+    })
 }
 
 fn attack_all(
@@ -304,6 +319,7 @@ fn write_results(layout: &Layout, counts: &AuditCounts, report: &FairnessReport)
     }
     write_csv(&layout.classes(), |to| report::csv::write_classes(to, report))?;
     write_csv(&layout.groups(), |to| report::csv::write_groups(to, report))?;
+    write_csv(&layout.group_flows(), |to| report::csv::write_group_flows(to, report))?;
     let json = serde_json::to_string_pretty(report).context("a report always has a JSON form")?;
     write_file(&layout.metrics(), (json + "\n").as_bytes())?;
     Ok(())

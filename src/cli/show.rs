@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use crate::metrics::FairnessReport;
+use crate::metrics::{FairnessReport, SCHEMA_VERSION};
 use crate::report;
 use crate::run::Layout;
 
@@ -31,7 +31,7 @@ pub(super) fn show(arguments: &ShowArguments) -> anyhow::Result<()> {
         (false, [(_, only)]) => report::summary(only),
         _ => report::comparison(&named),
     };
-    println!("{text}");
+    super::say(&text);
     Ok(())
 }
 
@@ -44,10 +44,11 @@ fn read(run: &std::path::Path) -> anyhow::Result<FairnessReport> {
             run.display()
         )
     })?;
-    serde_json::from_str(&text).with_context(|| {
-        format!(
-            "{} is not a report that this version reads; audit again or use the version that wrote it",
-            path.display()
-        )
-    })
+    let report: FairnessReport = serde_json::from_str(&text).with_context(|| unreadable(&path))?;
+    anyhow::ensure!(report.schema_version == SCHEMA_VERSION, unreadable(&path));
+    Ok(report)
+}
+
+fn unreadable(path: &std::path::Path) -> String {
+    format!("{} is not a report that this version reads; audit again or use the version that wrote it", path.display())
 }

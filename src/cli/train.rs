@@ -23,8 +23,8 @@ pub(super) struct TrainArguments {
     #[arg(long)]
     data: Option<PathBuf>,
     /// Where the run goes: a new directory.
-    #[arg(long)]
-    out: PathBuf,
+    #[arg(long, required_unless_present = "print_config")]
+    out: Option<PathBuf>,
     /// TOML file with the configuration.
     #[arg(long)]
     config: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub(super) struct TrainArguments {
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Decides every random draw.
-    #[arg(long)]
+    #[arg(long, value_parser = super::seeds())]
     seed: Option<u64>,
     /// Go on with an interrupted run of the same configuration.
     #[arg(long)]
@@ -88,10 +88,7 @@ impl Default for ValidationSection {
 }
 
 pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Result<()> {
-    let file = arguments.config.as_ref();
-    let mut config: TrainRunConfig = config::load(file.map(PathBuf::as_path), &arguments.set)?;
-    config.data = super::beside(file, config.data);
-    config.model.from = config.model.from.map(|path| super::beside(file, path));
+    let mut config: TrainRunConfig = config::load(arguments.config.as_deref(), &arguments.set)?;
     if let Some(data) = &arguments.data {
         config.data.clone_from(data);
     }
@@ -99,25 +96,26 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
         config.seed = seed;
     }
     if arguments.print_config {
-        print!("{}", toml::to_string(&config).context("the configuration has no TOML form")?);
+        super::say(toml::to_string(&config).context("the configuration has no TOML form")?.trim_end());
         return Ok(());
     }
+    let out = arguments.out.as_ref().context("--out is missing")?;
     if config.data.as_os_str().is_empty() {
         let missing = "no data set: give --data DIR, or `data = \"DIR\"` in the file";
         return Err(ConfigError::Value(missing.to_owned()).into());
     }
     let data = Dataset::open(&config.data, side(&config)?)?;
-    let outcome = run(&config, &data, &arguments.out, arguments.resume, "train", context)?;
+    let outcome = run(&config, &data, out, arguments.resume, "train", context)?;
     match outcome {
         TrainOutcome::Finished { best_epoch, validation, seconds } => {
-            println!(
+            super::say(&format!(
                 "Trained in {seconds:.0} s. Kept epoch {best_epoch}: on {} validation pictures clean accuracy {:.3}, \
                  robust accuracy {:.3}.\nModel: {}",
                 validation.images,
                 validation.clean_accuracy,
                 validation.robust_accuracy,
-                arguments.out.join("model").display()
-            );
+                out.join("model").display()
+            ));
             Ok(())
         }
         TrainOutcome::Stopped { .. } => Err(Interrupted { resume: super::resume_command() }.into()),
@@ -149,7 +147,8 @@ pub(super) fn run(
     let mut objective = config.objective.build(shape, classes).map_err(|e| as_config(&e))?;
     let validation_attack =
         config.validation.attack.build(shape).map_err(|e| as_config(&format!("validation.{e}")))?;
-    let stored = super::stored_config(config, data)?;
+    let start = config.model.from.as_ref().map(|from| from.join("model.safetensors"));
+    let stored = super::stored_config(config, data, &start.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
     let directory = if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
@@ -163,7 +162,7 @@ pub(super) fn run(
         config: &config.train,
         seed: Seed::new(config.seed).purpose("train"),
         model_directory: &layout.model(),
-        checkpoint_directory: &layout.checkpoints().join("last"),
+        checkpoint_directory: &layout.checkpoints(),
     };
     let outcome = crate::train::train(job, &context.stop, &mut observer);
     if let Some(progress) = &observer.progress {

@@ -62,8 +62,9 @@ impl ConfusionMatrix {
 }
 
 impl AddAssign<&Self> for ConfusionMatrix {
-    /// Both have the same classes.
+    /// Both have the same number of classes, or it panics: a mistake of the program, not of its input.
     fn add_assign(&mut self, other: &Self) {
+        assert_eq!(self.classes, other.classes, "matrices of different classes cannot be merged");
         for (count, more) in self.counts.iter_mut().zip(&other.counts) {
             *count += more;
         }

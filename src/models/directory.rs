@@ -6,13 +6,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::Module;
 use burn::store::{ApplyResult, ModuleSnapshot, SafetensorsStore};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
 use super::{Architecture, Network, Preprocessing};
 use crate::Seed;
-use crate::files::replace_directory;
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -108,22 +107,26 @@ pub struct Model {
 }
 
 impl Model {
-    /// Writes a model directory. An existing one is replaced as a whole: nobody ever sees weights of one
-    /// model beside the configuration of another.
+    /// Writes a model directory. Each of its files is the old or the new one at any moment; the two fit
+    /// together unless a model of another architecture or other classes was there before.
     ///
     /// # Errors
     /// [`ModelError::Io`] where the disk refuses; the old model is then as it was.
     pub fn save(&self, directory: &Path) -> Result<(), ModelError> {
-        let written = replace_directory(directory, |fresh| {
-            let weights = fresh.join("model.safetensors");
+        let weights = directory.join("model.safetensors");
+        let written = fs::create_dir_all(directory).and_then(|()| {
             // One entry only: the order of several is not fixed, and equal models are to be equal files.
             let mut store = SafetensorsStore::from_file(&weights)
                 .skip_enum_variants(true)
                 .clear_metadata()
-                .metadata("producer", "syfar");
+                .metadata("producer", "syfar")
+                .overwrite(true);
             self.network.valid().save_into(&mut store).map_err(std::io::Error::other)?;
-            let text = serde_json::to_string_pretty(&self.config)?;
-            fs::write(fresh.join("config.json"), text + "\n")
+            let mut file = tempfile::NamedTempFile::new_in(directory)?;
+            serde_json::to_writer_pretty(&mut file, &self.config)?;
+            file.as_file().sync_all()?;
+            file.persist(directory.join("config.json")).map_err(|error| error.error)?;
+            Ok(())
         });
         written.map_err(|source| ModelError::Io { path: directory.to_owned(), source })
     }
@@ -142,7 +145,7 @@ impl Model {
         if let Some(reason) = complaint(&result) {
             return Err(fail(reason));
         }
-        let broken = non_finite_tensors(&network);
+        let broken = network.non_finite_tensors();
         if broken > 0 {
             return Err(fail(format!(
                 "{broken} tensors hold NaN or infinite values: the training diverged or the file is damaged. \
@@ -175,23 +178,12 @@ fn complaint(result: &ApplyResult) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-fn non_finite_tensors(network: &Network) -> usize {
-    struct Count(usize);
-    impl ModuleVisitor for Count {
-        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let finite = param.val().without_autodiff().is_finite().all().into_scalar::<bool>();
-            self.0 += usize::from(!finite);
-        }
-    }
-    let mut count = Count(0);
-    network.visit(&mut count);
-    count.0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::models::Classifier;
+    use burn::module::Param;
+    use burn::tensor::Tensor;
 
     fn model(classes: usize) -> Model {
         let names = (0..classes).map(|class| format!("person {class}")).collect();
@@ -217,8 +209,8 @@ mod tests {
         let loaded = Model::load(&directory, &Device::default()).expect("loaded");
         assert_eq!(loaded.config, second.config);
         assert_eq!(logits(&loaded), logits(&second));
-        let left: Vec<_> = fs::read_dir(place.path().join("deep")).expect("listed").collect();
-        assert_eq!(left.len(), 1, "temporary directories were left behind");
+        let left: Vec<_> = fs::read_dir(&directory).expect("listed").collect();
+        assert_eq!(left.len(), 2, "temporary files were left behind");
     }
 
     #[test]

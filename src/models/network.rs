@@ -1,6 +1,6 @@
 //! The architectures that a model directory can name.
 
-use burn::module::Module;
+use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
 use super::{Classifier, FaceCnn, FaceCnnConfig};
@@ -58,6 +58,22 @@ impl Network {
                 Self::FaceCnn(FaceCnn::new(&config, seed, device))
             }
         }
+    }
+}
+
+impl Network {
+    /// How many parameters and buffers hold a value that is NaN or infinite.
+    pub fn non_finite_tensors(&self) -> usize {
+        struct Count(usize);
+        impl ModuleVisitor for Count {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                let finite = param.val().without_autodiff().is_finite().all().into_scalar::<bool>();
+                self.0 += usize::from(!finite);
+            }
+        }
+        let mut count = Count(0);
+        self.visit(&mut count);
+        count.0
     }
 }
 

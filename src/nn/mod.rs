@@ -18,3 +18,9 @@ pub use pool::max_pool_2x2;
 
 #[cfg(test)]
 pub(crate) use ops::with_stock;
+
+/// Name of the instruction set that the kernels of this process use, such as `avx512`. Results differ
+/// between sets in their last digits.
+pub fn instruction_set() -> &'static str {
+    kernels::Isa::active().name()
+}

@@ -79,6 +79,11 @@ impl Layout {
         self.root.join("groups.csv")
     }
 
+    /// `group_flows.csv`: errors and targeted success between groups of people.
+    pub fn group_flows(&self) -> PathBuf {
+        self.root.join("group_flows.csv")
+    }
+
     /// `metrics.json`: all figures.
     pub fn metrics(&self) -> PathBuf {
         self.root.join("metrics.json")

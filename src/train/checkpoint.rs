@@ -1,9 +1,11 @@
 //! The state that a stopped training goes on from.
 //!
-//! `checkpoints/last/` holds the parameters with their ids, the optimiser's state, and `state.json`. The
-//! order of images, the augmentation and the attacks follow from the seed, so nothing else is needed for
-//! a resumed run to end in the same numbers as one that was never stopped.
+//! There are two slots, `checkpoints/a/` and `checkpoints/b/`, written in turn, so that at any moment one
+//! of them is whole. Each holds the parameters with their ids, the optimiser's state, and `state.json`.
+//! The order of images, the augmentation and the attacks follow from the seed, so nothing else is needed
+//! for a resumed run to end in the same numbers as one that was never stopped.
 
+use std::fs::{self, File};
 use std::path::Path;
 
 use burn::module::Module;
@@ -11,11 +13,15 @@ use burn::optim::ModuleOptimizer;
 use burn::store::ModuleRecord;
 
 use super::{TrainError, Validation};
-use crate::files::replace_directory;
+
+/// Names of the slots.
+const SLOTS: [&str; 2] = ["a", "b"];
 
 /// Where training stands.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct State {
+    /// Checkpoints written so far, this one included.
+    pub saves: u64,
     /// Epoch in progress, from 0.
     pub epoch: usize,
     /// Steps of it that are done.
@@ -43,37 +49,72 @@ pub(super) struct EpochSums {
     pub seconds: f64,
 }
 
+/// Writes the state into the slot that is not the newest.
 pub(super) fn save<M: Module>(
     directory: &Path,
     network: &M,
     optimizer: &ModuleOptimizer,
     state: &State,
 ) -> Result<(), TrainError> {
-    replace_directory(directory, |fresh| {
+    let write = || -> std::io::Result<()> {
+        fs::create_dir_all(directory)?;
+        let place = tempfile::Builder::new().prefix(".new-").tempdir_in(directory)?;
+        let fresh = place.path().join("slot");
+        fs::create_dir(&fresh)?;
         network.clone().into_record().save(fresh.join("network.bpk")).map_err(std::io::Error::other)?;
         optimizer.save(fresh.join("optimizer.bpk")).map_err(std::io::Error::other)?;
-        std::fs::write(fresh.join("state.json"), serde_json::to_vec(state)?)
-    })
-    .map_err(|source: std::io::Error| TrainError::Checkpoint {
+        fs::write(fresh.join("state.json"), serde_json::to_vec(state)?)?;
+        for entry in fs::read_dir(&fresh)? {
+            File::open(entry?.path())?.sync_all()?;
+        }
+        let slot = directory.join(SLOTS[usize::from(state.saves.is_multiple_of(2))]);
+        if slot.exists() {
+            fs::remove_dir_all(&slot)?;
+        }
+        fs::rename(&fresh, &slot)
+    };
+    write().map_err(|source| TrainError::Checkpoint {
         path: directory.to_owned(),
-        reason: format!("could not be written ({source}); free some space and resume"),
+        reason: format!("could not be written ({source}); check that the disk is not full, and resume"),
     })
 }
 
-/// Restores what [`save`] wrote into a freshly built network and optimiser.
+/// Restores the newest state that [`save`] wrote into a freshly built network and optimiser; none if
+/// there is none yet.
 pub(super) fn load<M: Module>(
     directory: &Path,
-    network: M,
-    optimizer: ModuleOptimizer,
-) -> Result<(M, ModuleOptimizer, State), TrainError> {
-    let fail = |what: &str, error: &dyn std::fmt::Display| TrainError::Checkpoint {
-        path: directory.join(what),
-        reason: format!("cannot be used ({error}); remove the run directory and start again"),
-    };
-    let text = std::fs::read_to_string(directory.join("state.json")).map_err(|e| fail("state.json", &e))?;
-    let state = serde_json::from_str(&text).map_err(|e| fail("state.json", &e))?;
-    let record = ModuleRecord::load(directory.join("network.bpk")).map_err(|e| fail("network.bpk", &e))?;
-    let network = network.try_load_record(record).map_err(|e| fail("network.bpk", &e))?;
-    let optimizer = optimizer.load(directory.join("optimizer.bpk")).map_err(|e| fail("optimizer.bpk", &e))?;
-    Ok((network, optimizer, state))
+    network: &M,
+    optimizer: &ModuleOptimizer,
+) -> Result<Option<(M, ModuleOptimizer, State)>, TrainError> {
+    let mut newest: Option<(&str, State)> = None;
+    for slot in SLOTS {
+        if let Some(state) = read_state(&directory.join(slot).join("state.json"))?
+            && newest.as_ref().is_none_or(|(_, other)| state.saves > other.saves)
+        {
+            newest = Some((slot, state));
+        }
+    }
+    let Some((slot, state)) = newest else { return Ok(None) };
+    let slot = directory.join(slot);
+    let fail = |what: &str, error: &dyn std::fmt::Display| unusable(&slot.join(what), error);
+    let record = ModuleRecord::load(slot.join("network.bpk")).map_err(|e| fail("network.bpk", &e))?;
+    let network = network.clone().try_load_record(record).map_err(|e| fail("network.bpk", &e))?;
+    let optimizer =
+        optimizer.clone().load(slot.join("optimizer.bpk")).map_err(|e| fail("optimizer.bpk", &e))?;
+    Ok(Some((network, optimizer, state)))
+}
+
+fn read_state(path: &Path) -> Result<Option<State>, TrainError> {
+    match fs::read_to_string(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unusable(path, &error)),
+        Ok(text) => serde_json::from_str(&text).map(Some).map_err(|error| unusable(path, &error)),
+    }
+}
+
+fn unusable(path: &Path, error: &dyn std::fmt::Display) -> TrainError {
+    TrainError::Checkpoint {
+        path: path.to_owned(),
+        reason: format!("cannot be used ({error}); remove its folder to go on from the other one, or start again"),
+    }
 }

@@ -19,8 +19,8 @@ pub struct TrainConfig {
     pub schedule: Schedule,
     /// Epochs over which the learning rate rises from zero.
     pub warmup_epochs: usize,
-    /// Largest joint L2 norm of the gradients; none where absent.
-    pub clip_norm: Option<f64>,
+    /// Largest joint L2 norm of the gradients; 0 turns clipping off.
+    pub clip_norm: f64,
     /// Flips and shifts, before the attack.
     pub augment: AugmentConfig,
     /// Validate, under attack, after every so many epochs and after the last one. At least 1.
@@ -36,7 +36,7 @@ impl Default for TrainConfig {
             optimizer: OptimizerConfig::default(),
             schedule: Schedule::default(),
             warmup_epochs: 0,
-            clip_norm: Some(5.0),
+            clip_norm: 5.0,
             augment: AugmentConfig::default(),
             validate_every: 1,
         }
@@ -67,8 +67,14 @@ impl TrainConfig {
             }
         };
         positive("optimizer.learning_rate", self.optimizer.learning_rate())?;
-        if let Some(limit) = self.clip_norm {
-            positive("clip_norm", limit)?;
+        if !(self.clip_norm.is_finite() && self.clip_norm >= 0.0) {
+            return Err(format!("train.clip_norm is {}, expected 0 or more", self.clip_norm));
+        }
+        if let Schedule::Step { every, gamma } = self.schedule {
+            at_least("schedule.every", every, 1)?;
+            if !(gamma > 0.0 && gamma <= 1.0) {
+                return Err(format!("train.schedule.gamma is {gamma}, expected a number above 0 and up to 1"));
+            }
         }
         match self.optimizer {
             OptimizerConfig::Sgd { momentum, .. } if !(0.0..1.0).contains(&momentum) => {

@@ -62,17 +62,17 @@ impl OptimizerConfig {
     }
 }
 
-/// Scales all gradients together so that their joint L2 norm is at most `limit`, and returns the norm
-/// before that. (Burn clips each parameter by itself.)
+/// Scales all gradients together so that their joint L2 norm is at most `limit` (0: any), and returns the
+/// norm before that. (Burn clips each parameter by itself.)
 pub(super) fn clip_by_global_norm<M: Module>(
     gradients: &mut GradientsParams,
     module: &M,
-    limit: Option<f64>,
+    limit: f64,
 ) -> f64 {
     let mut squares = SumOfSquares { gradients, total: 0.0 };
     module.visit(&mut squares);
     let norm = squares.total.sqrt();
-    if let Some(limit) = limit.filter(|limit| norm > *limit) {
+    if limit > 0.0 && norm > limit {
         module.visit(&mut Scale { gradients, factor: limit / norm });
     }
     norm
@@ -121,12 +121,12 @@ mod tests {
     fn the_joint_norm_is_clipped() {
         let layer = Linear::new(3, 2, Seed::new(0), &Device::default().autodiff());
         let mut clipped = gradients(&layer);
-        let norm = clip_by_global_norm(&mut clipped, &layer, Some(1.0));
+        let norm = clip_by_global_norm(&mut clipped, &layer, 1.0);
         assert!((norm - 8.0_f64.sqrt()).abs() < 1e-6, "{norm}");
-        assert!((clip_by_global_norm(&mut clipped, &layer, None) - 1.0).abs() < 1e-6);
+        assert!((clip_by_global_norm(&mut clipped, &layer, 0.0) - 1.0).abs() < 1e-6);
         let mut short = gradients(&layer);
-        clip_by_global_norm(&mut short, &layer, Some(100.0));
-        assert!((clip_by_global_norm(&mut short, &layer, None) - norm).abs() < 1e-6);
+        clip_by_global_norm(&mut short, &layer, 100.0);
+        assert!((clip_by_global_norm(&mut short, &layer, 0.0) - norm).abs() < 1e-6);
     }
 
     /// ```python

@@ -40,8 +40,9 @@ pub enum TrainError {
     },
     /// The loss or its gradient is not a number any more.
     #[error(
-        "training diverged in epoch {epoch}, step {step}: {what} is not finite. The last good checkpoint is kept. \
-         Lower the learning rate or the weight of that term, or set train.clip_norm."
+        "training diverged in epoch {epoch}, step {step}: {what} is not finite. The best model so far and the last \
+         good checkpoint are kept. Start a new run with a lower learning rate, a lower weight of that term, or a \
+         smaller train.clip_norm."
     )]
     Diverged {
         /// Epoch, from 1.
@@ -51,6 +52,9 @@ pub enum TrainError {
         /// The term, or the gradient.
         what: String,
     },
+    /// The constants of the loop cannot be meant.
+    #[error("configuration: {0}")]
+    Config(String),
     /// The log could not be written.
     #[error(transparent)]
     Log(#[from] crate::run::RunError),
@@ -166,11 +170,11 @@ struct Loop<'a> {
 
 impl<'a> Loop<'a> {
     fn start(mut job: Job<'a>) -> Result<Self, TrainError> {
+        job.config.check().map_err(TrainError::Config)?;
         let mut optimizer = job.config.optimizer.build();
         let mut state = State::default();
-        if job.checkpoint_directory.exists() {
-            (job.model.network, optimizer, state) =
-                checkpoint::load(job.checkpoint_directory, job.model.network, optimizer)?;
+        if let Some(found) = checkpoint::load(job.checkpoint_directory, &job.model.network, &optimizer)? {
+            (job.model.network, optimizer, state) = found;
         }
         Ok(Self { job, optimizer, state, device: Device::default(), saved: Instant::now() })
     }
@@ -200,8 +204,22 @@ impl<'a> Loop<'a> {
     }
 
     fn save(&mut self) -> Result<(), TrainError> {
+        self.stay_finite()?;
         self.saved = Instant::now();
+        self.state.saves += 1;
         checkpoint::save(self.job.checkpoint_directory, &self.job.model.network, &self.optimizer, &self.state)
+    }
+
+    /// Keeps weights that are not numbers out of checkpoints and models.
+    fn stay_finite(&self) -> Result<(), TrainError> {
+        match self.job.model.network.non_finite_tensors() {
+            0 => Ok(()),
+            _ => Err(self.diverged("a weight of the network".to_owned())),
+        }
+    }
+
+    fn diverged(&self, what: String) -> TrainError {
+        TrainError::Diverged { epoch: self.state.epoch + 1, step: self.state.step + 1, what }
     }
 
     fn step(
@@ -241,19 +259,14 @@ impl<'a> Loop<'a> {
     }
 
     fn update(&mut self, loss: &Loss, rate: f64) -> Result<(), TrainError> {
-        let diverged = |what: String| TrainError::Diverged {
-            epoch: self.state.epoch + 1,
-            step: self.state.step + 1,
-            what,
-        };
         if let Some(term) = loss.terms.iter().find(|term| !term.value.is_finite()) {
-            return Err(diverged(format!("the term `{}` of the loss", term.name)));
+            return Err(self.diverged(format!("the term `{}` of the loss", term.name)));
         }
         let network = &self.job.model.network;
         let mut gradients = GradientsParams::from_grads(loss.total.backward(), network);
         let norm = clip_by_global_norm(&mut gradients, network, self.job.config.clip_norm);
         if !norm.is_finite() {
-            return Err(diverged("the gradient of the loss".to_owned()));
+            return Err(self.diverged("the gradient of the loss".to_owned()));
         }
         self.job.model.network = self.optimizer.step(rate, network.clone(), gradients);
         Ok(())
@@ -289,6 +302,7 @@ impl<'a> Loop<'a> {
 
     /// Validates, and keeps the model if it is the best so far.
     fn validate(&mut self, epoch: usize) -> Result<(Option<Validation>, bool), TrainError> {
+        self.stay_finite()?;
         let Job { model, data, validation_attack, config, seed, model_directory, .. } = &self.job;
         let victim = Victim::new(&model.network);
         // The same random starts after every epoch, so that epochs are compared under the same attack.

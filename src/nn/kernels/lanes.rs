@@ -187,7 +187,10 @@ impl Isa {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx2")
+                && is_x86_feature_detected!("fma")
+             {
                 found.push(Self(Level::Avx512));
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -241,7 +244,8 @@ impl Isa {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// As `SYFAR_SIMD` has it.
+    pub(in crate::nn) fn name(self) -> &'static str {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512",

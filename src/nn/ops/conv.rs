@@ -69,13 +69,12 @@ impl<C: CheckpointStrategy> Conv for Autodiff<Flex, C> {
         let (input, weight) = (dense(input), dense(weight));
         let shape = dims(&input);
         let state = |input: FlexTensor, weight: FlexTensor| {
+            // Only the gradient of the weight needs the input.
             let input = if weight_tracked {
                 Some(input)
             } else {
-                {
-                    recycle(input);
-                    None
-                }
+                recycle(input);
+                None
             };
             State { shape, isa: Isa::active(), input, weight }
         };

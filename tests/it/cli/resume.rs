@@ -28,7 +28,7 @@ fn a_stopped_training_ends_in_the_same_numbers_as_one_that_was_not() {
     let more = ["--set", "train.epochs=6"];
     succeed(&train(text(&whole), &more));
     // The first checkpoint comes after the first epoch.
-    let code = interrupt(&train(text(&stopped), &more), &stopped.join("checkpoints/last/state.json"));
+    let code = interrupt(&train(text(&stopped), &more), &stopped.join("checkpoints/b/state.json"));
     assert_eq!(code, Some(130), "interrupted and resumable");
     succeed(&train(text(&stopped), &[&more[..], &["--resume"]].concat()));
     let weights = |run: &Path| fs::read(run.join("model/model.safetensors")).expect("weights");
