@@ -254,7 +254,9 @@ fn check(config: &AuditRunConfig, model: &Model) -> Result<(), ConfigError> {
     }
     config.targets.check(classes).map_err(|error| {
         let last = classes - 1;
-        ConfigError::Value(format!("targets: {error}; give numbers from 0 to {last}, in the order of the classes"))
+        ConfigError::Value(format!(
+            "targets: {error}; give numbers from 0 to {last}, in the order of the classes"
+        ))
     })
 }
 

@@ -212,8 +212,15 @@ mod tests {
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
     #[serde(tag = "kind", rename_all = "kebab-case")]
     enum Way {
-        Slow { steps: usize, #[serde(default = "half")] rate: f32 },
-        Fast { #[serde(default = "half")] rate: f32 },
+        Slow {
+            steps: usize,
+            #[serde(default = "half")]
+            rate: f32,
+        },
+        Fast {
+            #[serde(default = "half")]
+            rate: f32,
+        },
     }
 
     fn half() -> f32 {

@@ -105,7 +105,8 @@ fn command_line() -> String {
 fn resume_command() -> String {
     let command = command_line();
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let goes_on = words.get(1).is_some_and(|word| word == "demo") || words.iter().any(|word| word == "--resume");
+    let goes_on =
+        words.get(1).is_some_and(|word| word == "demo") || words.iter().any(|word| word == "--resume");
     if goes_on { command } else { format!("{command} --resume") }
 }
 
@@ -133,7 +134,8 @@ fn stored_config(
     fixed.insert("data_hash".to_owned(), data.hash.as_str().into());
     for file in files {
         let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-        let digest = Sha256::digest(bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+        let digest =
+            Sha256::digest(bytes).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
         fixed.insert(file.display().to_string(), digest.into());
     }
     table.insert("provenance".to_owned(), toml::Value::Table(fixed));

@@ -50,5 +50,8 @@ fn read(run: &std::path::Path) -> anyhow::Result<FairnessReport> {
 }
 
 fn unreadable(path: &std::path::Path) -> String {
-    format!("{} is not a report that this version reads; audit again or use the version that wrote it", path.display())
+    format!(
+        "{} is not a report that this version reads; audit again or use the version that wrote it",
+        path.display()
+    )
 }

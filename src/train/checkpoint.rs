@@ -115,6 +115,8 @@ fn read_state(path: &Path) -> Result<Option<State>, TrainError> {
 fn unusable(path: &Path, error: &dyn std::fmt::Display) -> TrainError {
     TrainError::Checkpoint {
         path: path.to_owned(),
-        reason: format!("cannot be used ({error}); remove its folder to go on from the other one, or start again"),
+        reason: format!(
+            "cannot be used ({error}); remove its folder to go on from the other one, or start again"
+        ),
     }
 }

@@ -73,7 +73,9 @@ impl TrainConfig {
         if let Schedule::Step { every, gamma } = self.schedule {
             at_least("schedule.every", every, 1)?;
             if !(gamma > 0.0 && gamma <= 1.0) {
-                return Err(format!("train.schedule.gamma is {gamma}, expected a number above 0 and up to 1"));
+                return Err(format!(
+                    "train.schedule.gamma is {gamma}, expected a number above 0 and up to 1"
+                ));
             }
         }
         match self.optimizer {

@@ -64,11 +64,7 @@ impl OptimizerConfig {
 
 /// Scales all gradients together so that their joint L2 norm is at most `limit` (0: any), and returns the
 /// norm before that. (Burn clips each parameter by itself.)
-pub(super) fn clip_by_global_norm<M: Module>(
-    gradients: &mut GradientsParams,
-    module: &M,
-    limit: f64,
-) -> f64 {
+pub(super) fn clip_by_global_norm<M: Module>(gradients: &mut GradientsParams, module: &M, limit: f64) -> f64 {
     let mut squares = SumOfSquares { gradients, total: 0.0 };
     module.visit(&mut squares);
     let norm = squares.total.sqrt();

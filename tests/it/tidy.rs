@@ -19,7 +19,19 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("report", &["metrics", "seed"]),
     (
         "cli",
-        &["attacks", "audit", "data", "metrics", "models", "nn", "objectives", "report", "run", "seed", "train"],
+        &[
+            "attacks",
+            "audit",
+            "data",
+            "metrics",
+            "models",
+            "nn",
+            "objectives",
+            "report",
+            "run",
+            "seed",
+            "train",
+        ],
     ),
     ("lib", &["seed"]),
 ];

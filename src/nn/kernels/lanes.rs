@@ -187,13 +187,11 @@ impl Isa {
         let mut found = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx2")
-                && is_x86_feature_detected!("fma")
-             {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            if avx2 && is_x86_feature_detected!("avx512f") {
                 found.push(Self(Level::Avx512));
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if avx2 {
                 found.push(Self(Level::Avx2));
             }
         }
@@ -203,11 +201,11 @@ impl Isa {
 
     /// The best one, or the one that `SYFAR_SIMD` asks for.
     pub(in crate::nn) fn active() -> Self {
+        static ACTIVE: OnceLock<Isa> = OnceLock::new();
         #[cfg(test)]
         if let Some(forced) = FORCED.get() {
             return forced;
         }
-        static ACTIVE: OnceLock<Isa> = OnceLock::new();
         *ACTIVE.get_or_init(|| {
             let wish = std::env::var("SYFAR_SIMD").ok();
             Self::choose(wish.as_deref(), &Self::available()).unwrap_or_else(|(message, isa)| {

@@ -1,5 +1,9 @@
 //! Kernels on plain slices of `f32`: nothing here knows of tensors or gradients of other operators.
 
+// A kernel is one function for each instruction set: what it calls must be inlined whatever the compiler
+// thinks of its size, or it would be compiled without the set.
+#![allow(clippy::inline_always)]
+
 mod buffer;
 mod lanes;
 mod matmul;

@@ -72,7 +72,7 @@ impl Kernel for Statistics<'_> {
     type Output = (f32, f32);
 
     /// Each plane is read once from memory, for its sum, and once more from the cache, for the squares
-    /// around its own mean; planes are joined by the formula of Chan, Golub and LeVeque (1979).
+    /// around its own mean; planes are joined by the formula of Chan et al. (1979).
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) -> (f32, f32) {
         let (mut count, mut mean, mut squares) = (0.0_f64, 0.0_f64, 0.0_f64);

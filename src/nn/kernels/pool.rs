@@ -88,7 +88,7 @@ impl Kernel for Forward<'_> {
 #[inline(always)]
 pub(super) fn best(window: [f32; 4]) -> (f32, u32) {
     let (mut value, mut index) = (window[0], 0);
-    for i in 1..4 {
+    for i in [1, 2, 3] {
         let wins = window[i] > value || window[i].is_nan();
         value = if wins { window[i] } else { value };
         index = if wins { i as u32 } else { index };

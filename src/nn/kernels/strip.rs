@@ -18,6 +18,9 @@ const UNIT_BYTES: usize = 1 << 20;
 /// Fewest tiles in a unit, so that reading the filter is shared by enough of them.
 const UNIT_TILES: usize = 56;
 
+/// Fewest tiles in a unit that is made smaller for the sake of more threads: one block of the products.
+const BALANCED_TILES: usize = 14;
+
 /// `[N, C, H, W]` of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::nn) struct Images {
@@ -67,6 +70,14 @@ impl Unit {
         let tiles = (UNIT_BYTES / (POINTS * 4 * (padded[0] + padded[1]))).max(UNIT_TILES);
         let rows = (tiles / images.tiles_across()).clamp(1, images.tile_rows());
         Self { rows, padded }
+    }
+
+    /// The same with smaller units where that keeps all threads busy. Only for what does not depend on how
+    /// the batch is cut.
+    pub(super) fn balanced(self, images: Images, threads: usize) -> Self {
+        let units = self.count(images).next_multiple_of(threads);
+        let least = BALANCED_TILES.div_ceil(images.tiles_across());
+        Self { rows: images.tile_rows().div_ceil(units).max(least).min(self.rows), ..self }
     }
 
     pub(super) fn count(self, images: Images) -> usize {

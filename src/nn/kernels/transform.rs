@@ -124,6 +124,7 @@ pub(super) unsafe fn square<L: Lanes, T: Transform<IN, OUT>, const IN: usize, co
     // SAFETY: the caller vouches for these places.
     unsafe {
         let mut half = [[L::splat(0.0); IN]; OUT];
+        #[allow(clippy::needless_range_loop)] // `j` is a place in memory first.
         for j in 0..IN {
             let mut column = [L::splat(0.0); IN];
             for (i, value) in column.iter_mut().enumerate() {

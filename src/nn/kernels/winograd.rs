@@ -112,7 +112,8 @@ pub(in crate::nn) fn convolve(
 ) -> Option<Vec<f32>> {
     assert_eq!((input.len(), images.channels), (images.floats(), filter.inputs));
     assert!(bias.is_none_or(|bias| bias.len() == filter.outputs));
-    let unit = Unit::new(filter.isa, images, [filter.inputs, filter.outputs]);
+    let unit = Unit::new(filter.isa, images, [filter.inputs, filter.outputs])
+        .balanced(images, rayon::current_num_threads());
     let floats = images.count * filter.outputs * images.plane();
     let mut output = Output::new(floats);
     let (to, finite) = (output.pointer(), AtomicBool::new(true));

@@ -5,6 +5,7 @@
 //! and stores touch is the caller's promise.
 #![allow(unsafe_code)]
 
+#[allow(clippy::wildcard_imports)] // Forty names that say where they are from.
 use std::arch::x86_64::*;
 
 use super::lanes::Lanes;

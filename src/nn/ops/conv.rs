@@ -136,7 +136,9 @@ impl<const N: usize> Backward<Flex, N> for ConvBackward {
             gradients.register::<Flex>(parent.id, result);
         }
         recycle(gradient);
-        state.input.map(recycle);
+        if let Some(input) = state.input {
+            recycle(input);
+        }
     }
 }
 
@@ -164,14 +166,12 @@ fn forward(input: &FlexTensor, weight: &FlexTensor, bias: Option<FlexTensor>) ->
 fn input_backward(state: &State, gradient: &FlexTensor) -> FlexTensor {
     let [outputs, inputs, ..] = dims(&state.weight);
     let filter = Filter::backward(state.isa, values(&state.weight), outputs, inputs);
-    match convolve(values(gradient), images(dims(gradient)), &filter, None) {
-        Some(found) => tensor(found, state.shape),
-        None => {
-            // Burn asks for the input, but only for its shape.
-            let input = FlexTensor::zeros(Shape::new(state.shape), DType::F32);
-            Flex::conv2d_x_backward(input, state.weight.clone(), gradient.clone(), options())
-        }
+    if let Some(found) = convolve(values(gradient), images(dims(gradient)), &filter, None) {
+        return tensor(found, state.shape);
     }
+    // Burn asks for the input, but only for its shape.
+    let input = FlexTensor::zeros(Shape::new(state.shape), DType::F32);
+    Flex::conv2d_x_backward(input, state.weight.clone(), gradient.clone(), options())
 }
 
 fn weight_backward(state: &State, gradient: &FlexTensor) -> FlexTensor {
