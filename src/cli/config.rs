@@ -67,7 +67,7 @@ where
     let mut table = table_of(&T::default())?;
     if let Some(path) = file {
         let mut given = Vec::new();
-        flatten(String::new(), read(path)?, &mut given);
+        flatten("", read(path)?, &mut given);
         beside(path, &mut given);
         apply::<T>(&mut table, given)?;
     }
@@ -75,7 +75,7 @@ where
     for set in sets {
         let (key, value) = parse_set(set)?;
         match value {
-            Value::Table(inner) => flatten(key, inner, &mut given),
+            Value::Table(inner) => flatten(&key, inner, &mut given),
             value => given.push((key, value)),
         }
     }
@@ -119,13 +119,13 @@ fn parse_set(given: &str) -> Result<(String, Value), ConfigError> {
 }
 
 /// The values of a table by their dotted keys; a `kind` comes before its neighbours.
-fn flatten(prefix: String, table: Table, found: &mut Vec<(String, Value)>) {
+fn flatten(prefix: &str, table: Table, found: &mut Vec<(String, Value)>) {
     let mut entries: Vec<(String, Value)> = table.into_iter().collect();
     entries.sort_by_key(|(key, _)| key != "kind");
     for (key, value) in entries {
         let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
         match value {
-            Value::Table(inner) => flatten(key, inner, found),
+            Value::Table(inner) => flatten(&key, inner, found),
             value => found.push((key, value)),
         }
     }

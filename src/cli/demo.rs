@@ -100,10 +100,6 @@ impl Plan {
         arguments.out.join(self.name)
     }
 
-    fn glasses(&self, steps: usize) -> AttackConfig {
-        AttackConfig::Eyeglasses(EyeglassConfig { steps, ..EyeglassConfig::default() })
-    }
-
     fn train_config(
         &self,
         seed: u64,
@@ -118,7 +114,7 @@ impl Plan {
             model: ModelSection { from, ..ModelSection::default() },
             objective,
             train: TrainConfig { epochs, ..TrainConfig::default() },
-            validation: ValidationSection { attack: self.glasses(self.validation_steps) },
+            validation: ValidationSection { attack: glasses(self.validation_steps) },
         }
     }
 
@@ -274,7 +270,7 @@ fn one_seed(
             seed,
             data: faces.to_owned(),
             targets: plan.targets.clone(),
-            attack: plan.glasses(plan.audit_steps),
+            attack: glasses(plan.audit_steps),
             model: model.clone(),
             ..AuditRunConfig::default()
         };
@@ -304,6 +300,10 @@ fn train_one(
             Ok(())
         }
     }
+}
+
+fn glasses(steps: usize) -> AttackConfig {
+    AttackConfig::Eyeglasses(EyeglassConfig { steps, ..EyeglassConfig::default() })
 }
 
 /// Whether a run was started in this directory.

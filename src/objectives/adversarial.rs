@@ -16,14 +16,16 @@ use crate::models::{Classifier, Victim};
 /// Adversarial training with an attack.
 pub struct Adversarial {
     attack: Box<dyn Attack>,
-    clean_weight: f64,
-    adversarial_weight: f64,
+    /// Weight of the clean cross-entropy.
+    clean: f64,
+    /// Weight of the adversarial cross-entropy.
+    adversarial: f64,
 }
 
 impl Adversarial {
     /// `clean_weight * CE(x) + adversarial_weight * CE(x_adv)`; neither weight is negative.
     pub fn new(attack: Box<dyn Attack>, clean_weight: f64, adversarial_weight: f64) -> Self {
-        Self { attack, clean_weight, adversarial_weight }
+        Self { attack, clean: clean_weight, adversarial: adversarial_weight }
     }
 
     /// The loss of this objective together with the student's logits on the adversarial pictures, for
@@ -38,15 +40,15 @@ impl Adversarial {
         let adversarial = self.attack.perturb(victim, batch, &Goal::Untargeted, seed);
         let mut terms = Vec::new();
         let mut total = None;
-        if self.clean_weight > 0.0 {
+        if self.clean > 0.0 {
             let clean = cross_entropy(student.forward(batch.images.clone()), &batch.labels).mean();
             terms.push(Term::new("clean", &clean));
-            total = Some(clean.mul_scalar(self.clean_weight));
+            total = Some(clean.mul_scalar(self.clean));
         }
         let logits = student.forward(adversarial);
         let robust = cross_entropy(logits.clone(), &batch.labels).mean();
         terms.push(Term::new("adversarial", &robust));
-        let weighted = robust.mul_scalar(self.adversarial_weight);
+        let weighted = robust.mul_scalar(self.adversarial);
         let total = match total {
             Some(clean) => clean + weighted,
             None => weighted,

@@ -141,14 +141,8 @@ mod tests {
     ///                for i in range(3) for j in range(i + 1, 3))
     /// ```
     fn by_pairs(rows: [[f64; 3]; 3]) -> f64 {
-        let mut total = 0.0;
-        for i in 0..3 {
-            for j in i + 1..3 {
-                let (a, b) = (rows[i][j], rows[j][i]);
-                total += (a - b).abs() / (a + b + 0.1) * (a + b);
-            }
-        }
-        total
+        let pairs = [(0, 1), (0, 2), (1, 2)].map(|(i, j): (usize, usize)| (rows[i][j], rows[j][i]));
+        pairs.iter().map(|(a, b)| (a - b).abs() / (a + b + 0.1) * (a + b)).sum()
     }
 
     const ROWS: [[f32; 3]; 3] = [[0.7, 0.2, 0.1], [0.05, 0.8, 0.15], [0.4, 0.1, 0.5]];

@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use super::{AdversarialConfig, Loss, ObjectiveConfig, StandardConfig, SyFarConfig};
 use crate::Seed;
-use crate::attacks::{Attack, AttackConfig, Goal, PgdConfig, RoaConfig};
+use crate::attacks::{AttackConfig, Goal, PgdConfig, RoaConfig};
 use crate::data::{Batch, ImageId};
 use crate::models::{FaceCnn, FaceCnnConfig, Victim};
 

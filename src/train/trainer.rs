@@ -19,7 +19,7 @@ use crate::objectives::{Loss, Objective, Term};
 use crate::run::StopFlag;
 
 /// A killed training loses at most this much work.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+const CHECKPOINT_EVERY: Duration = Duration::from_mins(1);
 
 /// Why training ended early.
 #[derive(Debug, thiserror::Error)]

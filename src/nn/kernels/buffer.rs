@@ -33,25 +33,57 @@ pub(super) fn with_scratch<T>(floats: usize, f: impl FnOnce(*mut f32) -> T) -> T
     })
 }
 
-/// Memory of tensors that nobody needs any more, oldest first.
-static RECYCLED: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+/// Memory of tensors that nobody needs any more.
+static RECYCLED: Mutex<Recycled> = Mutex::new(Recycled { kept: Vec::new(), now: 0 });
 /// Smaller ones are left to the allocator, which keeps those itself.
 const RECYCLED_FLOATS: usize = 1 << 16;
+/// What was not asked for again while so many others came in is given back: some passes through a
+/// network. It bounds what batches of ever new sizes leave behind.
+const RECYCLED_FOR: u64 = 64;
 /// At most this much is kept.
 const RECYCLED_BYTES: usize = 256 << 20;
 
-/// Keeps memory for later results of the same size: an image tensor is so large that the allocator would
-/// give it back to the system, and each new one would be a page fault every 4 KiB.
-pub(in crate::nn) fn recycle(memory: Vec<f32>) {
-    if memory.capacity() < RECYCLED_FLOATS {
-        return;
+struct Recycled {
+    /// Oldest first, each with the moment it came in.
+    kept: Vec<(u64, Vec<f32>)>,
+    /// How many have come in.
+    now: u64,
+}
+
+impl Recycled {
+    fn keep(&mut self, memory: Vec<f32>) {
+        self.now += 1;
+        self.kept.push((self.now, memory));
+        let mut bytes: usize = self.kept.iter().map(|(_, memory)| memory.capacity() * size_of::<f32>()).sum();
+        let now = self.now;
+        self.kept.retain(|(since, memory)| {
+            let stays = bytes <= RECYCLED_BYTES && now - since < RECYCLED_FOR;
+            if !stays {
+                bytes -= memory.capacity() * size_of::<f32>();
+            }
+            stays
+        });
     }
-    // A panic cannot leave the list half changed.
-    let mut kept = RECYCLED.lock().unwrap_or_else(PoisonError::into_inner);
-    kept.push(memory);
-    let mut bytes: usize = kept.iter().map(|memory| memory.capacity() * size_of::<f32>()).sum();
-    while bytes > RECYCLED_BYTES {
-        bytes -= kept.remove(0).capacity() * size_of::<f32>();
+
+    /// The smallest that has the room and is not twice too large.
+    fn take(&mut self, floats: usize) -> Option<Vec<f32>> {
+        let fits = |memory: &Vec<f32>| (floats..2 * floats).contains(&memory.capacity());
+        let (index, _) = self
+            .kept
+            .iter()
+            .enumerate()
+            .filter(|(_, (_, memory))| fits(memory))
+            .min_by_key(|(_, (_, memory))| memory.capacity())?;
+        Some(self.kept.remove(index).1)
+    }
+}
+
+/// Keeps memory for later results: an image tensor is so large that the allocator would give it back to
+/// the system, and each new one would be a page fault every 4 KiB.
+pub(in crate::nn) fn recycle(memory: Vec<f32>) {
+    if memory.capacity() >= RECYCLED_FLOATS {
+        // A panic cannot leave the list half changed.
+        RECYCLED.lock().unwrap_or_else(PoisonError::into_inner).keep(memory);
     }
 }
 
@@ -61,11 +93,8 @@ pub(super) struct Output(Vec<f32>);
 impl Output {
     /// Room for this many floats, not initialised.
     pub(super) fn new(floats: usize) -> Self {
-        let mut kept = RECYCLED.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = kept.iter().rposition(|memory| memory.capacity() == floats);
-        let memory = found.map(|index| kept.remove(index));
-        drop(kept);
-        Self(memory.map_or_else(
+        let kept = RECYCLED.lock().unwrap_or_else(PoisonError::into_inner).take(floats);
+        Self(kept.map_or_else(
             || Vec::with_capacity(floats),
             |mut memory| {
                 memory.clear();
@@ -118,5 +147,38 @@ impl Shared {
     pub(super) unsafe fn at(self, offset: usize) -> *mut f32 {
         // SAFETY: the caller's promise.
         unsafe { self.0.add(offset) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept_bytes(recycled: &Recycled) -> usize {
+        recycled.kept.iter().map(|(_, memory)| memory.capacity() * size_of::<f32>()).sum()
+    }
+
+    #[test]
+    fn memory_of_about_the_size_is_used_again() {
+        let mut recycled = Recycled { kept: Vec::new(), now: 0 };
+        recycled.keep(Vec::with_capacity(300));
+        recycled.keep(Vec::with_capacity(150));
+        assert_eq!(recycled.take(120).map(|memory| memory.capacity()), Some(150));
+        assert!(recycled.take(120).is_none(), "twice too large");
+        assert_eq!(recycled.take(200).map(|memory| memory.capacity()), Some(300));
+    }
+
+    #[test]
+    fn sizes_that_do_not_come_again_are_given_back() {
+        let mut recycled = Recycled { kept: Vec::new(), now: 0 };
+        let mut most = 0;
+        for size in 0..1000 {
+            recycled.keep(Vec::with_capacity(1000 + size));
+            most = most.max(kept_bytes(&recycled));
+        }
+        assert_eq!(recycled.kept.len() as u64, RECYCLED_FOR);
+        assert!(most <= RECYCLED_FOR as usize * 2000 * size_of::<f32>());
+        recycled.keep(Vec::with_capacity(RECYCLED_BYTES / size_of::<f32>()));
+        assert!(kept_bytes(&recycled) <= RECYCLED_BYTES);
     }
 }

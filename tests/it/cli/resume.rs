@@ -11,7 +11,7 @@ use super::{faces, fail, succeed, syfar, text, train, trained};
 fn interrupt(arguments: &[&str], when: &Path) -> Option<i32> {
     let mut child =
         syfar(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
-    let patience = Instant::now() + Duration::from_secs(60);
+    let patience = Instant::now() + Duration::from_mins(1);
     while !when.exists() && Instant::now() < patience {
         std::thread::sleep(Duration::from_millis(5));
     }
