@@ -51,3 +51,19 @@ pub fn class_tensor(classes: &[usize], device: &Device) -> Tensor<1, Int> {
     let values: Vec<i64> = classes.iter().map(|&class| class as i64).collect();
     Tensor::from_data(values.as_slice(), device)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use burn::tensor::TensorData;
+
+    #[test]
+    fn rows_are_selected_with_their_labels_and_ids() {
+        let images =
+            Tensor::from_data(TensorData::new(vec![0.1_f32, 0.2, 0.3], [3, 1, 1, 1]), &Device::default());
+        let batch = Batch { images, labels: vec![4, 5, 6], ids: (7..10).map(ImageId).collect() };
+        let some = batch.select(&[2, 0]);
+        assert_eq!(some.images.try_into_vec_as::<f32>().expect("f32"), [0.3, 0.1]);
+        assert_eq!((some.labels, some.ids), (vec![6, 4], vec![ImageId(9), ImageId(7)]));
+    }
+}

@@ -117,7 +117,6 @@ fn on_autodiff(images: Tensor<4>) -> Tensor<4> {
 mod tests {
     use super::*;
     use crate::Seed;
-    use crate::data::class_tensor;
     use crate::models::{FaceCnn, FaceCnnConfig};
     use burn::module::ModuleVisitor;
     use burn::module::Param;
@@ -217,11 +216,5 @@ mod tests {
         let gap: f32 = (with - victim.logits(images(2))).abs().max().into_scalar();
         assert!(gap < 1e-5, "{gap}");
         assert_eq!(victim.cost(), Cost { forwards: 2, gradients: 2 });
-    }
-
-    #[test]
-    fn labels_become_integer_tensors() {
-        let tensor = class_tensor(&[2, 0], &Device::default());
-        assert_eq!(tensor.to_data().iter::<i64>().collect::<Vec<_>>(), [2, 0]);
     }
 }

@@ -19,13 +19,13 @@ pub struct Adversarial {
     /// Weight of the clean cross-entropy.
     clean: f64,
     /// Weight of the adversarial cross-entropy.
-    adversarial: f64,
+    robust: f64,
 }
 
 impl Adversarial {
     /// `clean_weight * CE(x) + adversarial_weight * CE(x_adv)`; neither weight is negative.
     pub fn new(attack: Box<dyn Attack>, clean_weight: f64, adversarial_weight: f64) -> Self {
-        Self { attack, clean: clean_weight, adversarial: adversarial_weight }
+        Self { attack, clean: clean_weight, robust: adversarial_weight }
     }
 
     /// The loss of this objective together with the student's logits on the adversarial pictures, for
@@ -48,7 +48,7 @@ impl Adversarial {
         let logits = student.forward(adversarial);
         let robust = cross_entropy(logits.clone(), &batch.labels).mean();
         terms.push(Term::new("adversarial", &robust));
-        let weighted = robust.mul_scalar(self.adversarial);
+        let weighted = robust.mul_scalar(self.robust);
         let total = match total {
             Some(clean) => clean + weighted,
             None => weighted,

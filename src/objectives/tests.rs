@@ -144,9 +144,9 @@ fn values_that_cannot_be_meant_are_refused() {
     let refused = |config: ObjectiveConfig| config.build(SHAPE, CLASSES).err().expect("refused").to_string();
     assert!(refused(sy_far(-1.0)).contains("symmetry_weight"));
     assert!(refused(sy_far(f64::NAN)).contains("symmetry_weight"));
-    let zero = SyFarConfig { epsilon: Some(0.0), ..SyFarConfig::default() };
+    let zero = SyFarConfig { epsilon: Some(0.0), attack: roa(), ..SyFarConfig::default() };
     assert!(refused(ObjectiveConfig::SyFar(zero)).contains("epsilon"));
-    let none = AdversarialConfig { adversarial_weight: 0.0, ..AdversarialConfig::default() };
+    let none = AdversarialConfig { adversarial_weight: 0.0, attack: roa(), ..AdversarialConfig::default() };
     assert!(refused(ObjectiveConfig::Adversarial(none)).contains("adversarial_weight"));
     let attack = AttackConfig::Pgd(PgdConfig { steps: 0, ..PgdConfig::default() });
     let attack = AdversarialConfig { attack, ..AdversarialConfig::default() };

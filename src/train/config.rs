@@ -1,6 +1,6 @@
 //! What to train with, apart from the data, the model and the objective.
 
-use super::{OptimizerConfig, Schedule};
+use super::{OptimizerConfig, Schedule, Sgd};
 use crate::data::{AugmentConfig, BatchOrder};
 
 /// Constants of the training loop.
@@ -78,16 +78,17 @@ impl TrainConfig {
                 ));
             }
         }
-        match self.optimizer {
-            OptimizerConfig::Sgd { momentum, .. } if !(0.0..1.0).contains(&momentum) => {
-                Err(format!("train.optimizer.momentum is {momentum}, expected a number from 0 to below 1"))
+        let weight_decay = match self.optimizer {
+            OptimizerConfig::Sgd(Sgd { momentum, .. }) if !(0.0..1.0).contains(&momentum) => {
+                let expected = "expected a number from 0 to below 1";
+                return Err(format!("train.optimizer.momentum is {momentum}, {expected}"));
             }
-            OptimizerConfig::Sgd { weight_decay, .. } | OptimizerConfig::AdamW { weight_decay, .. }
-                if !(weight_decay.is_finite() && weight_decay >= 0.0) =>
-            {
-                Err(format!("train.optimizer.weight_decay is {weight_decay}, expected 0 or more"))
-            }
-            _ => Ok(()),
+            OptimizerConfig::Sgd(sgd) => sgd.weight_decay,
+            OptimizerConfig::AdamW(adam) => adam.weight_decay,
+        };
+        if weight_decay.is_finite() && weight_decay >= 0.0 {
+            return Ok(());
         }
+        Err(format!("train.optimizer.weight_decay is {weight_decay}, expected 0 or more"))
     }
 }

@@ -8,7 +8,7 @@ mod trainer;
 mod validate;
 
 pub use config::TrainConfig;
-pub use optimizer::OptimizerConfig;
+pub use optimizer::{AdamW, OptimizerConfig, Sgd};
 pub use schedule::Schedule;
 pub use trainer::{EpochReport, Job, Observer, StepReport, TrainError, TrainOutcome, train};
 pub use validate::Validation;

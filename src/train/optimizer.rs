@@ -8,45 +8,67 @@ use burn::tensor::Tensor;
 
 /// Which optimiser, with its constants.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(tag = "kind", rename_all = "lowercase")]
 pub enum OptimizerConfig {
     /// Stochastic gradient descent as PyTorch has it: no dampening (Burn's own default is 0.1).
-    Sgd {
-        /// Base learning rate.
-        learning_rate: f64,
-        /// Momentum in [0, 1).
-        momentum: f64,
-        /// L2 penalty added to the gradient.
-        weight_decay: f64,
-    },
+    Sgd(Sgd),
     /// AdamW (Loshchilov and Hutter, ICLR 2019) with betas 0.9 and 0.999.
-    #[serde(rename = "adamw")]
-    AdamW {
-        /// Base learning rate.
-        learning_rate: f64,
-        /// Decoupled weight decay.
-        weight_decay: f64,
-    },
+    AdamW(AdamW),
+}
+
+/// Constants of stochastic gradient descent.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sgd {
+    /// Base learning rate; 0.01 by default.
+    pub learning_rate: f64,
+    /// Momentum in [0, 1); 0.9 by default.
+    pub momentum: f64,
+    /// L2 penalty added to the gradient; 5e-4 by default.
+    pub weight_decay: f64,
+}
+
+impl Default for Sgd {
+    fn default() -> Self {
+        Self { learning_rate: 0.01, momentum: 0.9, weight_decay: 5e-4 }
+    }
+}
+
+/// Constants of AdamW.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamW {
+    /// Base learning rate; 1e-3 by default.
+    pub learning_rate: f64,
+    /// Decoupled weight decay; 0.01 by default.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamW {
+    fn default() -> Self {
+        Self { learning_rate: 1e-3, weight_decay: 0.01 }
+    }
 }
 
 impl Default for OptimizerConfig {
     fn default() -> Self {
-        Self::AdamW { learning_rate: 1e-3, weight_decay: 0.01 }
+        Self::AdamW(AdamW::default())
     }
 }
 
 impl OptimizerConfig {
     /// The base learning rate.
     pub fn learning_rate(&self) -> f64 {
-        match *self {
-            Self::Sgd { learning_rate, .. } | Self::AdamW { learning_rate, .. } => learning_rate,
+        match self {
+            Self::Sgd(sgd) => sgd.learning_rate,
+            Self::AdamW(adam) => adam.learning_rate,
         }
     }
 
     /// The optimiser, without state.
     pub(super) fn build(&self) -> ModuleOptimizer {
         match *self {
-            Self::Sgd { momentum, weight_decay, .. } => {
+            Self::Sgd(Sgd { momentum, weight_decay, .. }) => {
                 let momentum = MomentumConfig { momentum, dampening: 0.0, nesterov: false };
                 SgdConfig::new()
                     .with_momentum((momentum.momentum > 0.0).then_some(momentum))
@@ -55,7 +77,7 @@ impl OptimizerConfig {
                     )
                     .init()
             }
-            Self::AdamW { weight_decay, .. } => {
+            Self::AdamW(AdamW { weight_decay, .. }) => {
                 AdamWConfig::new().with_weight_decay(weight_decay as f32).init()
             }
         }
@@ -103,8 +125,7 @@ impl ModuleVisitor for Scale<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Seed;
-    use crate::nn::Linear;
+    use burn::nn::{Linear, LinearConfig};
     use burn::tensor::Device;
 
     /// The gradients of `sum(1 * layer)`: one for each of 6 weights and 2 biases.
@@ -115,7 +136,7 @@ mod tests {
 
     #[test]
     fn the_joint_norm_is_clipped() {
-        let layer = Linear::new(3, 2, Seed::new(0), &Device::default().autodiff());
+        let layer = LinearConfig::new(3, 2).init(&Device::default().autodiff());
         let mut clipped = gradients(&layer);
         let norm = clip_by_global_norm(&mut clipped, &layer, 1.0);
         assert!((norm - 8.0_f64.sqrt()).abs() < 1e-6, "{norm}");
@@ -135,9 +156,9 @@ mod tests {
     #[test]
     fn sgd_with_momentum_is_that_of_pytorch() {
         let device = Device::default().autodiff();
-        let mut layer = Linear::new(1, 1, Seed::new(0), &device);
+        let mut layer = LinearConfig::new(1, 1).init(&device);
         let start = layer.bias.as_ref().expect("bias").val().into_scalar::<f32>();
-        let config = OptimizerConfig::Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 };
+        let config = OptimizerConfig::Sgd(Sgd { learning_rate: 0.1, momentum: 0.9, weight_decay: 0.0 });
         let mut optimizer = config.build();
         for _ in 0..3 {
             let zeros = Tensor::<2>::zeros([1, 1], &Device::default());

@@ -11,11 +11,21 @@ pub enum Schedule {
     Cosine,
     /// The base rate, multiplied by `gamma` after every `every` epochs.
     Step {
-        /// Epochs between two drops, at least 1.
+        /// Epochs between two drops, at least 1; 7 by default, as the published Sy-FAR code has it.
+        #[serde(default = "seven")]
         every: usize,
-        /// Factor of each drop, in (0, 1].
+        /// Factor of each drop, in (0, 1]; 0.1 by default.
+        #[serde(default = "a_tenth")]
         gamma: f64,
     },
+}
+
+fn seven() -> usize {
+    7
+}
+
+fn a_tenth() -> f64 {
+    0.1
 }
 
 impl Schedule {
