@@ -5,7 +5,7 @@
 //! the strip is transformed into 36 numbers a channel, 36 matrix products take them from input to output
 //! channels, and the way back is the same in reverse. Vectors run over channels throughout, so that a
 //! picture may have any size. The gradient with respect to the input is the same convolution with the
-//! filter turned round; [`weight_gradient`] has a chain of its own (see [`transform`]).
+//! filter turned round; [`super::weight_gradient()`] has a chain of its own (see [`super::transform`]).
 //!
 //! The relative error is about 1e-5, ten times that of a direct sum. A NaN or an infinity would spread over
 //! its tile: [`convolve`] then gives no result, and the caller takes the slow and exact way.
