@@ -147,6 +147,7 @@ fn provenance(seed: u64, data: &crate::data::Dataset) -> serde_json::Value {
     serde_json::json!({
         "command": command_line(),
         "syfar_version": env!("CARGO_PKG_VERSION"),
+        "git_commit": env!("SYFAR_COMMIT"),
         "device": format!("{:?}", burn::tensor::Device::default()),
         "instruction_set": crate::nn::instruction_set(),
         "threads": rayon::current_num_threads(),

@@ -32,6 +32,10 @@ fn a_training_leaves_a_model_a_log_and_its_configuration() {
         .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["kind"].to_string())
         .collect();
     assert_eq!(kinds, ["\"train_start\"", "\"epoch\"", "\"epoch\"", "\"train_end\""]);
+    let first = log.lines().next().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    let commit = first.expect("a line")["data"]["git_commit"].as_str().expect("text").to_owned();
+    let digits = commit.trim_end_matches("-modified");
+    assert!(commit == "unknown" || digits.len() == 40, "{commit}");
     let config = fs::read_to_string(run.join("config.toml")).expect("configuration");
     assert!(config.contains("kind = \"sy-far\"") && config.contains("data_hash"), "{config}");
 }
