@@ -349,7 +349,9 @@ fn measured_process() {
     let stop = StopFlag::default();
     super::audit(&bench.victim, pictures, &STEP, &options, &mut bench.log("memory"), &stop, &mut progress)
         .expect("an audit");
-    println!("\nmemory {} {}", sizes[29], sizes[299]);
+    // A single reading depends on what is allocated just then: the most of many readings does not.
+    let most = |sizes: &[u64]| *sizes.iter().max().expect("a reading");
+    println!("\nmemory {} {}", most(&sizes[..60]), most(&sizes[240..300]));
 }
 
 #[cfg(target_os = "linux")]
@@ -359,11 +361,14 @@ fn memory_does_not_grow_with_the_number_of_batches() {
     let output = std::process::Command::new(program)
         .args(["--exact", "audit::perform::tests::measured_process", "--nocapture"])
         .env("SYFAR_TEST_MEMORY", "1")
+        .env("RAYON_NUM_THREADS", "2")
         .output()
         .expect("the test program starts");
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().find_map(|line| line.strip_prefix("memory ")).expect("the process ended well");
-    let sizes: Vec<f64> = line.split(' ').map(|size| size.parse().expect("a number")).collect();
-    let growth = sizes[1] / sizes[0];
-    assert!(growth < 1.05, "after 300 batches {growth} times the memory of 30");
+    let sizes: Vec<u64> = line.split(' ').map(|size| size.parse().expect("a number")).collect();
+    // Allocators keep a few megabytes more or less, which is much of this small process. A graph that is
+    // not let go holds more than 100 kB a batch, 25 MB in all.
+    let growth = sizes[1].saturating_sub(sizes[0]);
+    assert!(growth < 8_000_000, "batches 240 to 300 need {growth} bytes more than the first 60");
 }
