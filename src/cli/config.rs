@@ -51,9 +51,10 @@ fn at(place: &str) -> String {
     if place.is_empty() || place == "." { String::new() } else { format!(", key `{place}`") }
 }
 
-/// Keys that hold paths. In a file they are relative to the file.
-const PATHS: [&str; 6] =
-    ["data", "model", "model.from", "attack.mask", "objective.attack.mask", "validation.attack.mask"];
+/// Whether a key holds a path. In a file paths are relative to the file.
+fn is_path(key: &str) -> bool {
+    matches!(key, "data" | "model" | "model.from" | "attack.mask") || key.ends_with(".attack.mask")
+}
 
 /// Reads a configuration: every key that is not given keeps its default. Where a `kind` is given that
 /// differs from the default one, the other keys of its table start from the defaults of that kind.
@@ -136,7 +137,7 @@ fn beside(file: &Path, given: &mut [(String, Value)]) {
     let directory = file.parent().unwrap_or(Path::new(""));
     for (key, value) in given {
         if let Value::String(path) = value
-            && PATHS.contains(&key.as_str())
+            && is_path(key)
             && !path.is_empty()
         {
             *path = directory.join(&*path).to_string_lossy().into_owned();

@@ -122,8 +122,9 @@ impl Plan {
     fn methods(&self) -> [(&'static str, ObjectiveConfig); 3] {
         let search = Search::Gradient { candidates: 6 };
         let attack = AttackConfig::Roa(RoaConfig { steps: self.roa_steps, search, ..RoaConfig::default() });
-        let adversarial = AdversarialConfig { attack: attack.clone(), ..AdversarialConfig::default() };
-        let sy_far = SyFarConfig { attack, ..SyFarConfig::default() };
+        let adversarial = AdversarialConfig { attack, ..AdversarialConfig::default() };
+        let base = Box::new(ObjectiveConfig::Adversarial(adversarial.clone()));
+        let sy_far = SyFarConfig { base, ..SyFarConfig::default() };
         [
             ("plain", ObjectiveConfig::Standard(StandardConfig {})),
             ("adversarial", ObjectiveConfig::Adversarial(adversarial)),

@@ -5,56 +5,52 @@
 //! of all attack steps add up in the update; here the attack sees a frozen victim and only its pixels
 //! come back.
 
-use burn::tensor::Tensor;
-
-use super::{Loss, Objective, Term, argmax};
+use super::config::{not_negative, positive};
+use super::{Losses, Objective, ObjectiveConfigError, Term};
 use crate::Seed;
-use crate::attacks::{Attack, Goal, cross_entropy};
+use crate::attacks::{Attack, AttackConfig, Goal, RoaConfig, cross_entropy};
 use crate::data::Batch;
 use crate::models::{Classifier, Victim};
 
-/// Adversarial training with an attack.
-pub struct Adversarial {
-    attack: Box<dyn Attack>,
-    /// Weight of the clean cross-entropy.
-    clean: f64,
-    /// Weight of the adversarial cross-entropy.
-    robust: f64,
+/// Constants of adversarial training.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdversarialConfig {
+    /// Weight of the cross-entropy of the clean pictures, 0 or more.
+    pub clean_weight: f64,
+    /// Weight of the cross-entropy of the adversarial pictures, above 0.
+    pub adversarial_weight: f64,
+    /// The attack to train against; every step is made on every image, whatever `early_stop` says.
+    pub attack: AttackConfig,
 }
 
-impl Adversarial {
-    /// `clean_weight * CE(x) + adversarial_weight * CE(x_adv)`; neither weight is negative.
-    pub fn new(attack: Box<dyn Attack>, clean_weight: f64, adversarial_weight: f64) -> Self {
-        Self { attack, clean: clean_weight, robust: adversarial_weight }
+impl Default for AdversarialConfig {
+    /// The weights of the later published Sy-FAR code: 0.1 clean, 1 adversarial; the rectangular
+    /// occlusion attack.
+    fn default() -> Self {
+        Self { clean_weight: 0.1, adversarial_weight: 1.0, attack: AttackConfig::Roa(RoaConfig::default()) }
     }
+}
 
-    /// The loss of this objective together with the student's logits on the adversarial pictures, for
-    /// the methods that add a term on them.
-    pub(super) fn loss_and_logits(
-        &self,
-        student: &dyn Classifier,
-        victim: &Victim,
-        batch: &Batch,
-        seed: Seed,
-    ) -> (Loss, Tensor<2>) {
-        let adversarial = self.attack.perturb(victim, batch, &Goal::Untargeted, seed);
-        let mut terms = Vec::new();
-        let mut total = None;
-        if self.clean > 0.0 {
-            let clean = cross_entropy(student.forward(batch.images.clone()), &batch.labels).mean();
-            terms.push(Term::new("clean", &clean));
-            total = Some(clean.mul_scalar(self.clean));
-        }
-        let logits = student.forward(adversarial);
-        let robust = cross_entropy(logits.clone(), &batch.labels).mean();
-        terms.push(Term::new("adversarial", &robust));
-        let weighted = robust.mul_scalar(self.robust);
-        let total = match total {
-            Some(clean) => clean + weighted,
-            None => weighted,
-        };
-        (Loss { total, terms, predictions: argmax(logits.clone()) }, logits)
+impl AdversarialConfig {
+    /// The objective for pictures `[C, H, W]`.
+    ///
+    /// # Errors
+    /// Names the first key whose value cannot be meant.
+    pub fn build(&self, input_shape: [usize; 3]) -> Result<Adversarial, ObjectiveConfigError> {
+        Ok(Adversarial {
+            clean: not_negative("clean_weight", self.clean_weight)?,
+            robust: positive("adversarial_weight", self.adversarial_weight)?,
+            attack: self.attack.for_training().build(input_shape)?,
+        })
     }
+}
+
+/// Adversarial training with an attack: `clean_weight * CE(x) + adversarial_weight * CE(x_adv)`.
+pub struct Adversarial {
+    attack: Box<dyn Attack>,
+    clean: f64,
+    robust: f64,
 }
 
 impl Objective for Adversarial {
@@ -62,7 +58,18 @@ impl Objective for Adversarial {
         "adversarial"
     }
 
-    fn loss(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Loss {
-        self.loss_and_logits(student, victim, batch, seed).0
+    fn losses(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Losses {
+        let adversarial = self.attack.perturb(victim, batch, &Goal::Untargeted, seed);
+        let mut terms = Vec::new();
+        let mut clean = None;
+        if self.clean > 0.0 {
+            let loss = cross_entropy(student.forward(batch.images.clone()), &batch.labels);
+            terms.push(Term::new("clean", &loss.clone().mean()));
+            clean = Some(loss.mul_scalar(self.clean));
+        }
+        let logits = student.forward(adversarial);
+        let robust = cross_entropy(logits.clone(), &batch.labels);
+        terms.push(Term::new("adversarial", &robust.clone().mean()));
+        Losses { main: robust.mul_scalar(self.robust), clean, penalty: None, terms, logits }
     }
 }

@@ -1,10 +1,15 @@
 //! Standard training: cross-entropy of the clean pictures.
 
-use super::{Loss, Objective, Term, argmax};
+use super::{Losses, Objective, Term};
 use crate::Seed;
 use crate::attacks::cross_entropy;
 use crate::data::Batch;
 use crate::models::{Classifier, Victim};
+
+/// Standard training has nothing to set.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StandardConfig {}
 
 /// Cross-entropy, no attack.
 pub struct Standard;
@@ -14,9 +19,10 @@ impl Objective for Standard {
         "standard"
     }
 
-    fn loss(&mut self, student: &dyn Classifier, _victim: &Victim, batch: &Batch, _seed: Seed) -> Loss {
+    fn losses(&mut self, student: &dyn Classifier, _victim: &Victim, batch: &Batch, _seed: Seed) -> Losses {
         let logits = student.forward(batch.images.clone());
-        let total = cross_entropy(logits.clone(), &batch.labels).mean();
-        Loss { terms: vec![Term::new("clean", &total)], total, predictions: argmax(logits) }
+        let main = cross_entropy(logits.clone(), &batch.labels);
+        let terms = vec![Term::new("clean", &main.clone().mean())];
+        Losses { main, clean: None, penalty: None, terms, logits }
     }
 }

@@ -5,9 +5,12 @@ use burn::optim::{GradientsParams, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 
-use super::{AdversarialConfig, Loss, ObjectiveConfig, StandardConfig, SyFarConfig};
+use super::{
+    AdversarialConfig, FaalConfig, FaalVariant, Loss, MartConfig, NearbyConfig, ObjectiveConfig,
+    SpecNormConfig, SpecNormVariant, StandardConfig, SyFarConfig, TradesConfig,
+};
 use crate::Seed;
-use crate::attacks::{AttackConfig, Goal, PgdConfig, RoaConfig};
+use crate::attacks::{AttackConfig, Goal, Magnitude, PgdConfig, RoaConfig};
 use crate::data::{Batch, ImageId};
 use crate::models::{FaceCnn, FaceCnnConfig, Victim};
 
@@ -39,14 +42,43 @@ fn roa() -> AttackConfig {
 }
 
 fn sy_far(symmetry_weight: f64) -> ObjectiveConfig {
-    ObjectiveConfig::SyFar(SyFarConfig { symmetry_weight, attack: roa(), ..SyFarConfig::default() })
+    ObjectiveConfig::SyFar(SyFarConfig { symmetry_weight, base: base(), ..SyFarConfig::default() })
 }
 
-fn every_objective() -> [ObjectiveConfig; 3] {
-    [
+fn base() -> Box<ObjectiveConfig> {
+    Box::new(ObjectiveConfig::Adversarial(AdversarialConfig {
+        attack: roa(),
+        ..AdversarialConfig::default()
+    }))
+}
+
+fn search() -> NearbyConfig {
+    NearbyConfig { steps: 3, ..NearbyConfig::default() }
+}
+
+fn trades() -> TradesConfig {
+    TradesConfig { search: search(), ..TradesConfig::default() }
+}
+
+fn every_objective() -> Vec<ObjectiveConfig> {
+    let on_trades = || Box::new(ObjectiveConfig::Trades(trades()));
+    let faal = FaalConfig { base: on_trades(), ..FaalConfig::default() };
+    let class_loss = FaalConfig { variant: FaalVariant::ClassLoss, radius: None, base: base() };
+    let original = SpecNormConfig { base: on_trades(), ..SpecNormConfig::default() };
+    let batch = SpecNormConfig { variant: SpecNormVariant::Batch, base: base(), ..SpecNormConfig::default() };
+    let all = SyFarConfig { base: Box::new(ObjectiveConfig::Faal(faal.clone())), ..SyFarConfig::default() };
+    vec![
         ObjectiveConfig::Standard(StandardConfig {}),
-        ObjectiveConfig::Adversarial(AdversarialConfig { attack: roa(), ..AdversarialConfig::default() }),
+        *base(),
+        ObjectiveConfig::Trades(trades()),
+        ObjectiveConfig::Trades(TradesConfig { attack: Some(roa()), ..trades() }),
+        ObjectiveConfig::Mart(MartConfig { search: search(), ..MartConfig::default() }),
         sy_far(1.0),
+        ObjectiveConfig::Faal(faal),
+        ObjectiveConfig::Faal(class_loss),
+        ObjectiveConfig::SpecNorm(original),
+        ObjectiveConfig::SpecNorm(batch),
+        ObjectiveConfig::SyFar(all),
     ]
 }
 
@@ -135,7 +167,7 @@ fn every_objective_learns_and_says_what_its_loss_is_made_of() {
             model = optimizer.step(0.05, model, gradients);
         }
         let (first, last) = (values[0], values[11]);
-        assert!(last < 0.8 * first, "{}: {first} to {last}", objective.name());
+        assert!(last < 0.8 * first, "{config:?}: {first} to {last}");
     }
 }
 
@@ -144,13 +176,69 @@ fn values_that_cannot_be_meant_are_refused() {
     let refused = |config: ObjectiveConfig| config.build(SHAPE, CLASSES).err().expect("refused").to_string();
     assert!(refused(sy_far(-1.0)).contains("symmetry_weight"));
     assert!(refused(sy_far(f64::NAN)).contains("symmetry_weight"));
-    let zero = SyFarConfig { epsilon: Some(0.0), attack: roa(), ..SyFarConfig::default() };
+    let zero = SyFarConfig { epsilon: Some(0.0), base: base(), ..SyFarConfig::default() };
     assert!(refused(ObjectiveConfig::SyFar(zero)).contains("epsilon"));
     let none = AdversarialConfig { adversarial_weight: 0.0, attack: roa(), ..AdversarialConfig::default() };
     assert!(refused(ObjectiveConfig::Adversarial(none)).contains("adversarial_weight"));
     let attack = AttackConfig::Pgd(PgdConfig { steps: 0, ..PgdConfig::default() });
     let attack = AdversarialConfig { attack, ..AdversarialConfig::default() };
-    assert!(refused(ObjectiveConfig::Adversarial(attack)).contains("steps"));
+    let attack = ObjectiveConfig::Adversarial(attack);
+    assert!(refused(attack.clone()).contains("steps"));
+    let inside = FaalConfig { base: Box::new(attack), ..FaalConfig::default() };
+    assert!(refused(ObjectiveConfig::Faal(inside)).contains("steps"), "a base is checked as well");
+    assert!(refused(ObjectiveConfig::Trades(TradesConfig { beta: 0.0, ..trades() })).contains("beta"));
+    let radius = FaalConfig { radius: Some(-0.1), base: base(), ..FaalConfig::default() };
+    assert!(refused(ObjectiveConfig::Faal(radius)).contains("radius"));
+    let gamma = SpecNormConfig { gamma: f64::INFINITY, base: base(), ..SpecNormConfig::default() };
+    assert!(refused(ObjectiveConfig::SpecNorm(gamma)).contains("gamma"));
+    for search in [
+        NearbyConfig { steps: 0, ..search() },
+        NearbyConfig { epsilon: "0".parse().expect("a magnitude"), ..search() },
+        NearbyConfig { step_size: Magnitude::levels(0), ..search() },
+    ] {
+        assert!(
+            refused(ObjectiveConfig::Mart(MartConfig { search, ..MartConfig::default() })).contains("search")
+        );
+    }
+}
+
+/// TRADES climbs the divergence, and the pictures that it makes are in the ball.
+#[test]
+fn the_search_raises_its_loss_inside_the_ball() {
+    let victim = Victim::new(&model());
+    let batch = batch();
+    let search = NearbyConfig { steps: 5, ..search() };
+    let clean = victim.logits(batch.images.clone());
+    let apart = |logits| super::trades::divergence(clean.clone(), logits);
+    let found = search.climb(&victim, &batch, Seed::new(5), apart);
+    let change: f32 = (found.clone() - batch.images.clone()).abs().max().into_scalar();
+    assert!(change < 8.0 / 255.0 + 1e-6 && change > 6.0 / 255.0, "{change}");
+    let start = NearbyConfig { step_size: "0.0000001".parse().expect("a magnitude"), ..search };
+    let start = start.climb(&victim, &batch, Seed::new(5), apart);
+    let mean = |images| apart(victim.logits(images)).mean().into_scalar::<f32>();
+    assert!(mean(found.clone()) > 10.0 * mean(start.clone()), "{} {}", mean(found), mean(start));
+}
+
+#[test]
+fn every_objective_has_a_finite_loss_on_one_class() {
+    for config in every_objective() {
+        let model = model();
+        let mut objective = config.build(SHAPE, CLASSES).expect("valid configuration");
+        let one_class = batch().select(&[0, 3, 6]);
+        let loss = objective.loss(&model, &Victim::new(&model), &one_class, Seed::new(2));
+        assert!(gradient(&loss, &model).iter().all(|value| value.is_finite()), "{config:?}");
+    }
+}
+
+/// The gradient with weights that FAAL found is that of the weighed losses: the weights are constants.
+#[test]
+fn faal_weighs_the_losses_of_its_base() {
+    let model = model();
+    let radius = |radius| FaalConfig { radius: Some(radius), base: base(), ..FaalConfig::default() };
+    let at = |value| gradient(&loss(&ObjectiveConfig::Faal(radius(value)), &model), &model);
+    let plain = gradient(&loss(&base(), &model), &model);
+    assert!(difference(&at(0.0), &plain) < 1e-5, "radius 0 is the base");
+    assert!(difference(&at(0.5), &plain) > 1e-3, "a larger one is not");
 }
 
 /// A batch of one class has no pair, so the penalty is zero and not NaN.

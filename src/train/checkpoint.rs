@@ -1,7 +1,8 @@
 //! The state that a stopped training goes on from.
 //!
 //! There are two slots, `checkpoints/a/` and `checkpoints/b/`, written in turn, so that at any moment one
-//! of them is whole. Each holds the parameters with their ids, the optimiser's state, and `state.json`.
+//! of them is whole. Each holds the parameters with their ids, the optimiser's state, and `state.json` with
+//! what the objective has learnt about the classes.
 //! The order of images, the augmentation and the attacks follow from the seed, so nothing else is needed
 //! for a resumed run to end in the same numbers as one that was never stopped.
 
@@ -28,6 +29,9 @@ pub(super) struct State {
     pub step: usize,
     /// Sums over those steps, for the epoch's line in the log.
     pub sums: EpochSums,
+    /// What the objective has to know, if it adapts.
+    #[serde(default)]
+    pub objective: serde_json::Value,
     /// The best validation so far and its epoch, from 0.
     pub best: Option<(usize, Validation)>,
     /// Seconds of training so far, over all sittings.
@@ -41,7 +45,7 @@ pub(super) struct EpochSums {
     pub images: usize,
     /// Each term's value times the images of its batch, in the order of the objective.
     pub terms: Vec<(String, f64)>,
-    /// Label and prediction of each training picture, for methods that adapt per class.
+    /// Label and prediction of each training picture, for the share that is recognised.
     pub predictions: Vec<(usize, usize)>,
     /// Passes that the attacks took.
     pub cost: crate::models::Cost,

@@ -13,7 +13,6 @@ use super::{TrainConfig, Validation};
 use crate::Seed;
 use crate::attacks::Attack;
 use crate::data::{DataError, Dataset, augment, epoch_batches};
-use crate::metrics::ConfusionMatrix;
 use crate::models::{Cost, Model, ModelError, Victim};
 use crate::objectives::{Loss, Objective, Term};
 use crate::run::StopFlag;
@@ -175,6 +174,10 @@ impl<'a> Loop<'a> {
         let mut state = State::default();
         if let Some(found) = checkpoint::load(job.checkpoint_directory, &job.model.network, &optimizer)? {
             (job.model.network, optimizer, state) = found;
+            job.objective.restore(&state.objective).map_err(|reason| TrainError::Checkpoint {
+                path: job.checkpoint_directory.to_owned(),
+                reason: format!("{reason}; start a new run"),
+            })?;
         }
         Ok(Self { job, optimizer, state, device: Device::default(), saved: Instant::now() })
     }
@@ -207,6 +210,7 @@ impl<'a> Loop<'a> {
         self.stay_finite()?;
         self.saved = Instant::now();
         self.state.saves += 1;
+        self.state.objective = self.job.objective.state();
         checkpoint::save(self.job.checkpoint_directory, &self.job.model.network, &self.optimizer, &self.state)
     }
 
@@ -277,11 +281,7 @@ impl<'a> Loop<'a> {
         let epoch = self.state.epoch;
         let learning_rate = self.learning_rate(steps - 1, steps);
         let sums = std::mem::take(&mut self.state.sums);
-        let mut confusion = ConfusionMatrix::new(self.job.model.config.classes.len());
-        for &(label, prediction) in &sums.predictions {
-            confusion.add(label, prediction);
-        }
-        self.job.objective.end_epoch(&confusion);
+        self.job.objective.end_epoch();
         let due = (epoch + 1).is_multiple_of(config.validate_every) || epoch + 1 == config.epochs;
         let (validation, best) = if due { self.validate(epoch)? } else { (None, false) };
         self.state.epoch += 1;
