@@ -62,6 +62,12 @@ impl Figure {
     pub fn new(value: f64, n: u64) -> Self {
         Self { value, n, low: None, high: None, noise: None }
     }
+
+    /// Sets the 95 % interval of the true figure. It need not hold the value of a figure that chance only
+    /// makes larger: a noisy value can lie above every plausible truth.
+    pub(super) fn set_interval(&mut self, low: f64, high: f64) {
+        (self.low, self.high) = (Some(low), Some(high));
+    }
 }
 
 /// The share of one class.

@@ -22,8 +22,7 @@ use rand::{Rng, RngExt};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::symmetry::Asymmetry;
-use super::{ConfusionMatrix, SuccessMatrix};
+use super::pairs::PairCounts;
 use crate::Seed;
 
 /// Where a figure would be if the truth were symmetric.
@@ -53,26 +52,18 @@ impl NoiseFloor {
     }
 }
 
-/// The noise floors of the figures of symmetry.
-pub(super) struct Floors {
-    pub a1: Option<NoiseFloor>,
-    pub a1_normalised: Option<NoiseFloor>,
-    pub largest_gap: Option<NoiseFloor>,
-}
+/// The noise floors of `A1`, of its scale-free form and of the largest gap.
+pub(super) struct Floors;
 
 impl Floors {
     /// Redraws and compares. Each draw has its own key, so threads do not change the result.
-    pub fn of(observed: &Asymmetry, chance: &Chance, seed: Seed, draws: u32) -> Self {
+    pub fn of(observed: [f64; 3], chance: &Chance, seed: Seed, draws: u32) -> [Option<NoiseFloor>; 3] {
         let redrawn: Vec<[f64; 3]> =
             (0..draws).into_par_iter().map(|draw| chance.draw(&mut seed.at(u64::from(draw)).rng())).collect();
-        let floor = |observed: f64, figure: usize| {
-            NoiseFloor::of(observed, &redrawn.iter().map(|draw| draw[figure]).collect::<Vec<_>>())
-        };
-        Self {
-            a1: floor(observed.a1, 0),
-            a1_normalised: observed.normalised().and_then(|value| floor(value, 1)),
-            largest_gap: floor(observed.largest_gap(), 2),
-        }
+        [0, 1, 2].map(|figure| {
+            let values: Vec<f64> = redrawn.iter().map(|draw| draw[figure]).collect();
+            NoiseFloor::of(observed[figure], &values)
+        })
     }
 }
 
@@ -92,25 +83,12 @@ struct PairChance {
 }
 
 impl Chance {
-    /// Of errors: the trials of a direction are the images of its true class.
-    pub fn of_confusion(counts: &ConfusionMatrix) -> Self {
-        let totals: Vec<u64> = (0..counts.classes()).map(|class| counts.row_total(class)).collect();
-        Self::of(counts.classes(), |i, j| (totals[i], counts.count(i, j)))
-    }
-
-    /// Of targeted attacks.
-    pub fn of_success(counts: &SuccessMatrix) -> Self {
-        Self::of(counts.classes(), |i, j| (counts.attempts(i, j), counts.successes(i, j)))
-    }
-
-    /// From trials and events of each ordered pair. Pairs without trials in a direction are left out.
-    fn of(classes: usize, cell: impl Fn(usize, usize) -> (u64, u64)) -> Self {
-        let ordered = (0..classes).flat_map(|i| (i + 1..classes).map(move |j| (i, j)));
-        let pair = |(i, j)| {
-            let ((n, there), (m, back)) = (cell(i, j), cell(j, i));
-            (n > 0 && m > 0 && there + back > 0).then(|| PairChance::of(n, m, there + back))
-        };
-        Self { pairs: ordered.filter_map(pair).collect() }
+    /// From the counts of pairs.
+    pub fn of(pairs: &[PairCounts]) -> Self {
+        let possible = pairs.iter().filter(|pair| pair.has_events());
+        let chance =
+            |pair: &PairCounts| PairChance::of(pair.trials[0], pair.trials[1], pair.events.iter().sum());
+        Self { pairs: possible.map(chance).collect() }
     }
 
     /// `A1`, normalised `A1` and largest gap of one redrawn matrix.
