@@ -55,6 +55,20 @@ impl Inequality {
     }
 }
 
+impl Inequality {
+    /// Every figure, in the order of the fields.
+    pub(super) fn figures_mut(&mut self) -> [Option<&mut Figure>; 6] {
+        [
+            Some(&mut self.worst_tenth),
+            Some(&mut self.sd),
+            self.cv.as_mut(),
+            self.gini.as_mut(),
+            self.theil.as_mut(),
+            self.worst_over_mean.as_mut(),
+        ]
+    }
+}
+
 /// `x ln x`, which is 0 at 0.
 pub(super) fn entropy_term(x: f64) -> f64 {
     if x > 0.0 { x * x.ln() } else { 0.0 }

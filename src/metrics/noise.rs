@@ -73,7 +73,8 @@ pub(super) struct Chance {
     pairs: Vec<PairChance>,
 }
 
-struct PairChance {
+/// How the events of one pair fall in its two directions by chance.
+pub(super) struct PairChance {
     trials: [f64; 2],
     events: f64,
     /// Smallest possible number of events in the first direction.
@@ -108,7 +109,7 @@ impl Chance {
 impl PairChance {
     /// The hypergeometric distribution of `events` among `n + m` trials, by its recurrence from the mode,
     /// where nothing underflows but what is 0 anyway.
-    fn of(n: u64, m: u64, events: u64) -> Self {
+    pub fn of(n: u64, m: u64, events: u64) -> Self {
         let (first, last) = (events.saturating_sub(m), events.min(n));
         // Weight of one more event in the first direction, relative to `x` of them.
         let ratio = |x: u64| ((events - x) * (n - x)) as f64 / ((x + 1) * (m + x + 1 - events)) as f64;
@@ -130,7 +131,7 @@ impl PairChance {
     }
 
     /// The rates of the two directions in one redrawn matrix.
-    fn draw(&self, rng: &mut impl Rng) -> (f64, f64) {
+    pub fn draw(&self, rng: &mut impl Rng) -> (f64, f64) {
         let uniform: f64 = rng.random();
         let at = self.cumulative.partition_point(|&below| below <= uniform).min(self.cumulative.len() - 1);
         let there = self.first + at as f64;
