@@ -3,18 +3,26 @@
 //! Each section of a report is a function of counts alone ([`Robustness::of`], [`SourceFigures::of`], ..),
 //! so whatever draws other counts (a bootstrap, a paired test) calls the same functions.
 
+mod binomial;
 mod confusion;
+mod draws;
 mod extremes;
 mod groups;
 mod headline;
+mod inequality;
 mod interval;
+mod inversion;
 mod levelling;
 mod noise;
+mod pair_bootstrap;
+mod pairs;
 mod rates;
 mod report;
 mod robustness;
 mod source;
 mod sparse;
+mod spectral;
+mod spread;
 mod success;
 mod symmetry;
 mod target;
@@ -25,15 +33,17 @@ mod theorem;
 pub use confusion::ConfusionMatrix;
 pub use groups::{FlowGap, GroupAccuracy, GroupColumn, GroupFigures, GroupFlow, GroupSpread};
 pub use headline::{HEADLINE, Headline, NamedFigure, Spread};
+pub use inequality::Inequality;
 pub use interval::{ClassFigure, ClassRate, Figure, Rate};
 pub use levelling::Levelling;
 pub use noise::NoiseFloor;
+pub use pairs::PairCounts;
 pub use rates::RateMatrix;
 pub use report::{AuditCounts, ConfusionFigures, FairnessReport, GroupReport, SCHEMA_VERSION};
 pub use robustness::Robustness;
 pub use source::SourceFigures;
 pub use sparse::{SparseCell, SparseMatrix};
 pub use success::SuccessMatrix;
-pub use symmetry::{PairGap, SymmetryFigures, penalty};
-pub use target::TargetFigures;
+pub use symmetry::{PairGap, SymmetryFigures, log_penalty, penalty, spectral_norm};
+pub use target::{ColumnRates, TargetFigures, conditional_targets};
 pub use targeted::TargetedFigures;

@@ -128,8 +128,8 @@ impl ConfusionFigures {
         Self {
             images: counts.total(),
             robustness: Robustness::of(counts),
-            source: SourceFigures::of(counts),
-            target: TargetFigures::of(counts),
+            source: SourceFigures::of(counts, seed.purpose("source"), draws),
+            target: TargetFigures::of(counts, seed.purpose("target"), draws),
             symmetry: SymmetryFigures::of_confusion(counts, seed, draws),
         }
     }

@@ -148,8 +148,8 @@ fn symmetry(reports: &[Named], section: fn(&FairnessReport) -> Option<&SymmetryF
             let [from, to] = [gap.from, gap.to].map(|class| &report.classes[class]);
             Some(named(figure(&gap.gap), gap.gap.value, &format!("{from} > {to}")))
         }),
-        of("Sy-FAR penalty, eps 0.1", |_, found| Some(number(found.penalty_training))),
-        of("Sy-FAR penalty, eps 1/K", |_, found| Some(number(found.penalty_evaluation))),
+        of("Sy-FAR penalty, eps 0.1", |_, found| Some(figure(&found.penalty_training))),
+        of("Sy-FAR penalty, eps 1/K", |_, found| Some(figure(&found.penalty_evaluation))),
     ]
 }
 
