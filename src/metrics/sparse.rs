@@ -3,7 +3,11 @@
 //! A gallery of 100 000 people has 10^10 cells and only as many errors as there are pictures. Everything
 //! here takes time and memory in proportion to the cells that are not 0, and to the classes.
 
-use super::ConfusionMatrix;
+use super::{
+    ColumnRates, ConfusionFigures, ConfusionMatrix, Figure, PairCounts, PairGap, Rate, Robustness,
+    SourceFigures, SymmetryFigures, TargetFigures,
+};
+use crate::Seed;
 
 /// One cell: so many images of `label` were taken for `prediction`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +118,95 @@ impl SparseMatrix {
         Self::new(self.classes(), cells.collect())
     }
 
+    /// The figures of a [`ConfusionMatrix`] with these counts. Intervals of figures that are not rates and
+    /// noise floors come from `draws` redrawn matrices; with 0 there are none.
+    pub fn figures(&self, seed: Seed, draws: u32) -> ConfusionFigures {
+        let totals = self.row_totals();
+        let right: Vec<u64> = (0..self.classes()).map(|class| self.count(class, class)).collect();
+        let accuracies: Vec<Option<Rate>> =
+            right.iter().zip(&totals).map(|(&right, &images)| Rate::of(right, images)).collect();
+        let present: Vec<Rate> = accuracies.iter().flatten().copied().collect();
+        let (mut errors_into, mut columns) = (vec![0; self.classes()], Vec::new());
+        columns.resize(self.classes(), ColumnRates { sum: 0.0, variance: 0.0 });
+        for (label, &images) in totals.iter().enumerate() {
+            for (class, errors) in self.row(label).filter(|&(class, _)| class != label) {
+                let rate = errors as f64 / images as f64;
+                errors_into[class] += errors;
+                columns[class].sum += rate;
+                columns[class].variance += rate * (1.0 - rate) / images as f64;
+            }
+        }
+        let (pairs, compared) = (self.pairs(&totals), present.len() * present.len().saturating_sub(1) / 2);
+        let images = self.total();
+        ConfusionFigures {
+            images,
+            robustness: Robustness {
+                micro_accuracy: Rate::of(right.iter().sum(), images),
+                macro_accuracy: Figure::mean_of(&present, images),
+            },
+            source: SourceFigures::of_rates(accuracies, seed, draws),
+            target: TargetFigures::of_columns(&errors_into, &totals, &columns, seed, draws),
+            symmetry: SymmetryFigures::of_pairs(self.classes(), compared, &pairs, images, seed, draws),
+        }
+    }
+
+    /// The pairs of classes that differ most, at most so many, by falling gap.
+    pub fn largest_pairs(&self, most: usize) -> Vec<PairGap> {
+        let totals = self.row_totals();
+        let images = self.total();
+        let mut gaps: Vec<PairGap> = self
+            .pairs(&totals)
+            .into_iter()
+            .map(|pair| {
+                let rates = [0, 1].map(|side| pair.events[side] as f64 / pair.trials[side] as f64);
+                let ordered =
+                    if rates[0] >= rates[1] { (pair.low, pair.high) } else { (pair.high, pair.low) };
+                let (forward, backward) = (rates[0].max(rates[1]), rates[0].min(rates[1]));
+                let gap = Figure::new(forward - backward, images);
+                PairGap { from: ordered.0, to: ordered.1, forward, backward, gap }
+            })
+            .filter(|pair| pair.gap.value > 0.0)
+            .collect();
+        let order = |a: &PairGap, b: &PairGap| {
+            b.gap.value.total_cmp(&a.gap.value).then((a.from, a.to).cmp(&(b.from, b.to)))
+        };
+        if gaps.len() > most {
+            gaps.select_nth_unstable_by(most, order);
+            gaps.truncate(most);
+        }
+        gaps.sort_by(order);
+        gaps
+    }
+
+    /// The pairs of classes with images of which any was taken for the other; without such a pair the
+    /// first two classes with images.
+    fn pairs(&self, totals: &[u64]) -> Vec<PairCounts> {
+        let into = self.transposed();
+        let mut found = Vec::new();
+        for low in 0..self.classes() {
+            if totals[low] == 0 {
+                continue;
+            }
+            let (mut there, mut back) = (self.row(low).peekable(), into.row(low).peekable());
+            loop {
+                let next = [there.peek(), back.peek()].into_iter().flatten().map(|cell| cell.0).min();
+                let Some(high) = next else { break };
+                let events = [&mut there, &mut back]
+                    .map(|row| row.next_if(|cell| cell.0 == high).map_or(0, |cell| cell.1));
+                if high > low && totals[high] > 0 {
+                    found.push(PairCounts { low, high, trials: [totals[low], totals[high]], events });
+                }
+            }
+        }
+        if found.is_empty() {
+            let mut present = (0..self.classes()).filter(|&class| totals[class] > 0);
+            if let (Some(low), Some(high)) = (present.next(), present.next()) {
+                found.push(PairCounts { low, high, trials: [totals[low], totals[high]], events: [0, 0] });
+            }
+        }
+        found
+    }
+
     /// With all cells. Needs `8 K^2` bytes.
     pub fn to_dense(&self) -> ConfusionMatrix {
         let mut dense = ConfusionMatrix::new(self.classes());
@@ -140,7 +233,64 @@ mod tests {
         assert_eq!(SparseMatrix::new(0, Vec::new()).classes(), 0);
     }
 
+    fn close(a: &serde_json::Value, b: &serde_json::Value) -> bool {
+        use serde_json::Value;
+        match (a, b) {
+            (Value::Number(a), Value::Number(b)) => {
+                a.as_f64().zip(b.as_f64()).is_some_and(|(a, b)| (a - b).abs() < 1e-12)
+            }
+            (Value::Array(a), Value::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| close(a, b))
+            }
+            (Value::Object(a), Value::Object(b)) => {
+                a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| close(a, b)))
+            }
+            _ => a == b,
+        }
+    }
+
+    fn cells() -> impl Strategy<Value = Vec<(u32, u32)>> {
+        prop::collection::vec((0_u32..6, 0_u32..6), 0..50)
+    }
+
+    #[test]
+    fn the_pairs_with_the_largest_gap() {
+        let dense = [[10, 5, 0, 5], [1, 19, 0, 0], [8, 0, 2, 0], [0, 0, 0, 0]];
+        let images = (0..4)
+            .flat_map(|i| (0..4).flat_map(move |j| (0..dense[i][j]).map(move |_| (i as u32, j as u32))));
+        let found = SparseMatrix::of_images(4, images).largest_pairs(5);
+        let pairs: Vec<(usize, usize)> = found.iter().map(|pair| (pair.from, pair.to)).collect();
+        assert_eq!(pairs, [(2, 0), (0, 1)], "a pair with an absent class says nothing");
+        assert!((found[1].forward - 0.25).abs() < 1e-12 && (found[1].gap.value - 0.2).abs() < 1e-12);
+    }
+
     proptest! {
+        #[test]
+        fn figures_are_those_of_the_dense_matrix(images in cells()) {
+            let sparse = SparseMatrix::of_images(6, images.into_iter());
+            let [a, b] = [sparse.figures(Seed::new(1), 3), ConfusionFigures::of(&sparse.to_dense(), Seed::new(1), 3)]
+                .map(|figures| serde_json::to_value(figures).expect("JSON"));
+            for part in ["images", "robustness"] {
+                prop_assert!(close(&a[part], &b[part]), "{part}: {} {}", a[part], b[part]);
+            }
+            for (part, names) in [
+                ("source", &["per_class", "worst", "best"][..]),
+                ("target", &["errors", "shares", "largest_share"]),
+                ("symmetry", &["pairs"]),
+            ] {
+                for name in names {
+                    prop_assert!(close(&a[part][name], &b[part][name]), "{part}.{name}: {a} {b}");
+                }
+            }
+            for figure in [
+                "/source/gap", "/target/share_gap", "/target/exposure_gap", "/symmetry/a1", "/symmetry/a1_normalised",
+                "/symmetry/largest_gap/gap", "/symmetry/penalty_evaluation", "/symmetry/frobenius_ratio",
+            ] {
+                let value = |report: &serde_json::Value| report.pointer(&format!("{figure}/value")).cloned();
+                prop_assert!(close(&value(&a).into(), &value(&b).into()), "{figure}: {a} {b}");
+            }
+        }
+
         #[test]
         fn images_are_counted_as_in_a_dense_matrix(images in prop::collection::vec((0_u32..7, 0_u32..7), 0..60)) {
             let mut dense = ConfusionMatrix::new(7);

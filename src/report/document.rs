@@ -71,6 +71,8 @@ pub struct PartGroups {
     pub overlap: bool,
     /// Accuracy of each group and flow of errors between them.
     pub untargeted: Option<GroupFigures>,
+    /// Flow of errors where there are rates without counts.
+    pub flow_of_rates: Option<GroupFlow>,
     /// Success of the targeted attacks between groups.
     pub targeted: Option<GroupFlow>,
 }
@@ -265,6 +267,7 @@ mod tests {
                 members: report.groups[0].members.clone(),
                 overlap: false,
                 untargeted: report.groups[0].untargeted.clone(),
+                flow_of_rates: None,
                 targeted: None,
             }],
             untargeted: Some(untargeted),

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::metrics::{ConfusionFigures, Figure, GroupFigures, Rate, SymmetryFigures, TargetedFigures};
+use crate::metrics::{
+    ConfusionFigures, Figure, GroupFigures, Inequality, Rate, RateMatrix, SymmetryFigures, TargetedFigures,
+    log_penalty, penalty, spectral_norm,
+};
 
 /// One figure with what is known of its noise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,10 +66,17 @@ impl FlatFigures {
         flat.push("macro_accuracy", found.robustness.macro_accuracy);
         flat.push("worst_class", found.source.worst.map(|worst| worst.rate));
         flat.push("best_class", found.source.best.map(|best| best.rate));
+        flat.push("lowest", found.source.lowest);
+        flat.push("worst_split_half", found.source.worst_split_half);
         flat.push("source_gap", found.source.gap);
+        if let Some(inequality) = &found.source.inequality {
+            flat.inequality(inequality);
+        }
         flat.push("largest_share", found.target.largest_share.map(|largest| largest.rate));
         flat.push("share_gap", found.target.share_gap);
+        flat.push("share_entropy", found.target.share_entropy);
         flat.push("largest_exposure", found.target.largest_exposure.map(|largest| largest.figure));
+        flat.push("smallest_exposure", found.target.smallest_exposure.map(|smallest| smallest.figure));
         flat.push("exposure_gap", found.target.exposure_gap);
         if let Some(symmetry) = &found.symmetry {
             flat.symmetry("", symmetry);
@@ -104,6 +114,66 @@ impl FlatFigures {
         self.push(format!("{prefix}largest_gap"), Some(found.largest_gap.gap));
         self.push(format!("{prefix}penalty_training"), Some(found.penalty_training));
         self.push(format!("{prefix}penalty_evaluation"), Some(found.penalty_evaluation));
+        self.push(format!("{prefix}log_penalty"), Some(found.log_penalty));
+        self.push(format!("{prefix}frobenius_ratio"), found.frobenius_ratio);
+        self.push(format!("{prefix}spectral_norm"), Some(found.spectral_norm));
+    }
+
+    fn inequality(&mut self, found: &Inequality) {
+        self.push("worst_tenth", Some(found.worst_tenth));
+        self.push("sd", Some(found.sd));
+        self.push("cv", found.cv);
+        self.push("gini", found.gini);
+        self.push("theil", found.theil);
+        self.push("worst_over_mean", found.worst_over_mean);
+    }
+
+    /// Of rates without counts: numbers alone.
+    pub fn of_rates(rates: &RateMatrix) -> Self {
+        let mut flat = Self::default();
+        let classes = rates.classes();
+        let accuracies: Vec<f64> = (0..classes).filter_map(|class| rates.rate(class, class)).collect();
+        let Some(inequality) = Inequality::of(&accuracies, 0) else { return flat };
+        let (low, high) =
+            accuracies.iter().fold((1.0_f64, 0.0_f64), |(low, high), &rate| (low.min(rate), high.max(rate)));
+        flat.push("macro_accuracy", Some(accuracies.iter().sum::<f64>() / accuracies.len() as f64));
+        flat.push("worst_class", Some(low));
+        flat.push("best_class", Some(high));
+        flat.push("source_gap", Some(high - low));
+        flat.inequality(&inequality);
+        let exposure = |class: usize| {
+            let into: Vec<f64> = (0..classes)
+                .filter(|&other| other != class)
+                .filter_map(|other| rates.rate(other, class))
+                .collect();
+            (!into.is_empty()).then(|| into.iter().sum::<f64>() / into.len() as f64)
+        };
+        let exposures: Vec<f64> = (0..classes).filter_map(exposure).collect();
+        if !exposures.is_empty() {
+            let (low, high) = exposures
+                .iter()
+                .fold((1.0_f64, 0.0_f64), |(low, high), &rate| (low.min(rate), high.max(rate)));
+            flat.push("largest_exposure", Some(high));
+            flat.push("smallest_exposure", Some(low));
+            flat.push("exposure_gap", Some(high - low));
+        }
+        let pairs = (0..classes).flat_map(|i| (i + 1..classes).map(move |j| (i, j)));
+        let known: Vec<(f64, f64)> =
+            pairs.filter_map(|(i, j)| Some((rates.rate(i, j)?, rates.rate(j, i)?))).collect();
+        if !known.is_empty() {
+            let gap = |pair: &(f64, f64)| (pair.0 - pair.1).abs();
+            let a1: f64 = known.iter().map(gap).sum();
+            let mass: f64 = known.iter().map(|pair| pair.0 + pair.1).sum();
+            flat.push("a1", Some(a1));
+            flat.push("a1_normalised", (mass > 0.0).then(|| (a1 / mass).min(1.0)));
+            flat.push("largest_gap", Some(known.iter().map(gap).fold(0.0, f64::max)));
+            flat.push("penalty_training", Some(penalty(rates, 0.1)));
+            flat.push("penalty_evaluation", Some(penalty(rates, 1.0 / classes as f64)));
+            flat.push("log_penalty", Some(log_penalty(rates)));
+            flat.push("spectral_norm", Some(spectral_norm(rates)));
+        }
+        flat.0.iter_mut().for_each(|(_, figure)| figure.n = None);
+        flat
     }
 }
 
@@ -138,7 +208,31 @@ impl<'de> Deserialize<'de> for FlatFigures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Seed;
+    use crate::metrics::ConfusionMatrix;
     use crate::report::example::plain;
+
+    #[test]
+    fn rates_have_the_figures_of_their_counts_without_intervals() {
+        let mut counts = ConfusionMatrix::new(4);
+        let rows = [[12, 5, 3, 0], [1, 10, 4, 5], [0, 0, 0, 0], [8, 0, 4, 8]];
+        for (cell, images) in rows.concat().into_iter().enumerate() {
+            counts.add_images(cell / 4, cell % 4, images);
+        }
+        let of_counts = FlatFigures::of_confusion(&ConfusionFigures::of(&counts, Seed::new(0), 0));
+        let of_rates = FlatFigures::of_rates(&RateMatrix::of_confusion(&counts));
+        assert!(of_rates.0.len() > 15);
+        for (name, figure) in &of_rates.0 {
+            let counted = of_counts.get(name).unwrap_or_else(|| panic!("{name}"));
+            assert!(
+                (figure.value - counted.value).abs() < 1e-9,
+                "{name}: {} {}",
+                figure.value,
+                counted.value
+            );
+            assert_eq!((figure.n, figure.low), (None, None));
+        }
+    }
 
     #[test]
     fn figures_keep_their_order_and_noise_in_json() {

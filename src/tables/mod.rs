@@ -15,4 +15,4 @@ pub use classes::{KnownClasses, read_class_names};
 pub use confusion::{Cells, ConfusionTable, Kind, read_confusion};
 pub use error::TableError;
 pub use groups::{ClassGroups, intersections, read_groups};
-pub use predictions::{CLEAN, Columns, MOST_ROWS, Part, Predictions, read_predictions};
+pub use predictions::{CLEAN, Columns, MOST_ROWS, Part, Predictions, has_predictions, read_predictions};

@@ -104,6 +104,17 @@ pub fn read_predictions(
     read(path, columns, known, || Records::open(path, LONGEST))
 }
 
+/// Whether a file begins with the header of a table of predictions.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn has_predictions(path: &Path, columns: &Columns) -> Result<bool, TableError> {
+    let mut record = ByteRecord::new();
+    let line = Records::open(path, LONGEST)?.next(&mut record)?;
+    let plain = Columns { groups: Vec::new(), ..columns.clone() };
+    Ok(line.is_some_and(|line| Places::find(path, line, &record, &plain).is_ok()))
+}
+
 fn read(
     path: &Path,
     columns: &Columns,
