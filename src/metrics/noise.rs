@@ -132,10 +132,34 @@ impl PairChance {
 
     /// The rates of the two directions in one redrawn matrix.
     pub fn draw(&self, rng: &mut impl Rng) -> (f64, f64) {
+        let there = self.draw_events(rng) as f64;
+        (there / self.trials[0], (self.events - there) / self.trials[1])
+    }
+
+    /// The number of events in the first direction in one redrawn matrix.
+    pub fn draw_events(&self, rng: &mut impl Rng) -> u64 {
         let uniform: f64 = rng.random();
         let at = self.cumulative.partition_point(|&below| below <= uniform).min(self.cumulative.len() - 1);
-        let there = self.first + at as f64;
-        (there / self.trials[0], (self.events - there) / self.trials[1])
+        self.first as u64 + at as u64
+    }
+
+    /// Chance of a division that is less likely than `there` events in the first direction, and half the
+    /// chance of one that is exactly as likely: Fisher's two-sided test with Lancaster's mid-p, which does
+    /// not reject too rarely with small counts.
+    pub fn two_sided_mid_p(&self, there: u64) -> f64 {
+        let chance =
+            |at: usize| self.cumulative[at] - at.checked_sub(1).map_or(0.0, |before| self.cumulative[before]);
+        let observed = chance(there as usize - self.first as usize);
+        let part = |chance: f64| {
+            if (chance - observed).abs() <= 1e-7 * observed {
+                0.5 * chance
+            } else if chance < observed {
+                chance
+            } else {
+                0.0
+            }
+        };
+        (0..self.cumulative.len()).map(|at| part(chance(at))).sum::<f64>().clamp(0.0, 1.0)
     }
 }
 

@@ -6,7 +6,10 @@
 
 use super::SymmetryFigures;
 use super::binomial::binomial;
+use rand::RngExt;
+
 use super::inversion::{Shrinkage, Truth, intervals};
+use super::outcomes::Outcome;
 use super::pairs::PairCounts;
 use super::rates::Pair;
 use super::spectral;
@@ -20,6 +23,9 @@ const MOST_SPECTRAL_PAIRS: usize = 50_000;
 /// Number of figures that come from the families.
 const FIGURES: usize = 7;
 
+/// An attack on an image: its cell, and whether it succeeded.
+type CellOutcome = (u32, bool);
+
 /// The pairs and the images that they share.
 pub(super) struct PairBootstrap<'a> {
     classes: usize,
@@ -28,6 +34,8 @@ pub(super) struct PairBootstrap<'a> {
     images: Vec<u64>,
     /// The cells of each row: `2 p` is from the lower class of pair `p` to the higher, `2 p + 1` back.
     rows: Vec<Vec<u32>>,
+    /// Of targeted attacks, the images of each class with their attacks; of errors, nothing.
+    attacked: Option<Vec<Vec<Vec<CellOutcome>>>>,
 }
 
 /// Rates of the pairs, from which counts are drawn.
@@ -47,7 +55,21 @@ impl<'a> PairBootstrap<'a> {
                 rows[class].push((2 * at + side) as u32);
             }
         }
-        Self { classes, pairs, images, rows }
+        Self { classes, pairs, images, rows, attacked: None }
+    }
+
+    /// Of targeted attacks: an image is drawn again with all attacks on it.
+    pub fn of_images(classes: usize, pairs: &'a [PairCounts], by_source: &[Vec<Vec<Outcome>>]) -> Self {
+        let mut cells = std::collections::HashMap::new();
+        for (at, pair) in pairs.iter().enumerate() {
+            cells.insert((pair.low, pair.high), 2 * at as u32);
+            cells.insert((pair.high, pair.low), 2 * at as u32 + 1);
+        }
+        let outcome =
+            |outcome: &Outcome| Some((*cells.get(&(outcome.source, outcome.target))?, outcome.succeeded));
+        let image = |outcomes: &Vec<Outcome>| outcomes.iter().filter_map(outcome).collect();
+        let attacked = by_source.iter().map(|images| images.iter().map(image).collect()).collect();
+        Self { attacked: Some(attacked), ..Self::of(classes, pairs) }
     }
 
     /// Puts the intervals into the figures of the same pairs.
@@ -102,8 +124,51 @@ impl<'a> PairBootstrap<'a> {
 }
 
 impl Rates<'_> {
-    /// Rates of redrawn images: each row is multinomial, drawn cell by cell.
     fn drawn(&self, seed: Seed) -> Vec<Pair> {
+        match &self.bootstrap.attacked {
+            None => self.drawn_rows(seed),
+            Some(attacked) => self.drawn_images(attacked, seed),
+        }
+    }
+
+    /// Attacked images are drawn again from each class, and what the observed rates change by is added to
+    /// the true ones: so attacks on one image keep their dependence. A rate that is 0 or 1 in the data
+    /// never changes that way and is drawn on its own.
+    fn drawn_images(&self, attacked: &[Vec<Vec<CellOutcome>>], seed: Seed) -> Vec<Pair> {
+        let mut rng = seed.rng();
+        let cells = 2 * self.pairs.len();
+        let (mut attempts, mut successes) = (vec![0_u32; cells], vec![0_u32; cells]);
+        for images in attacked {
+            for _ in images {
+                for &(cell, succeeded) in &images[rng.random_range(0..images.len())] {
+                    attempts[cell as usize] += 1;
+                    successes[cell as usize] += u32::from(succeeded);
+                }
+            }
+        }
+        let mut redraw = |cell: usize, truth: f64| {
+            let counts = &self.bootstrap.pairs[cell / 2];
+            let (events, trials) = (counts.events[cell % 2], counts.trials[cell % 2]);
+            if events == 0 || events == trials {
+                return binomial(&mut rng, trials, truth) as f64 / trials as f64;
+            }
+            if attempts[cell] == 0 {
+                return truth;
+            }
+            let change =
+                f64::from(successes[cell]) / f64::from(attempts[cell]) - events as f64 / trials as f64;
+            (truth + change).clamp(0.0, 1.0)
+        };
+        let drawn = |(at, pair): (usize, &Pair)| Pair {
+            up: redraw(2 * at, pair.up),
+            down: redraw(2 * at + 1, pair.down),
+            ..*pair
+        };
+        self.pairs.iter().enumerate().map(drawn).collect()
+    }
+
+    /// Rates of redrawn images: each row is multinomial, drawn cell by cell.
+    fn drawn_rows(&self, seed: Seed) -> Vec<Pair> {
         let mut rng = seed.rng();
         let mut drawn = self.pairs.clone();
         for (row, &images) in self.bootstrap.rows.iter().zip(&self.bootstrap.images) {
