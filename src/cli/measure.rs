@@ -4,8 +4,8 @@ use super::Usage;
 use super::input::{Loaded, LoadedPart};
 use crate::Seed;
 use crate::metrics::{
-    ConfusionFigures, ConfusionMatrix, GroupFigures, GroupFlow, Rate, RateMatrix, SparseMatrix,
-    SuccessMatrix, TargetedFigures,
+    ConfusionFigures, ConfusionMatrix, Figure, GroupFigures, GroupFlow, ImageOutcomes, Rate, RateMatrix,
+    SparseMatrix, SuccessMatrix, TargetedFigures,
 };
 use crate::report::{
     FlatFigures, METRICS_SCHEMA, METRICS_SCHEMA_VERSION, MetricsDocument, OfficialReport, PartGroups,
@@ -108,7 +108,8 @@ fn measure_part(input: &Loaded, part: &LoadedPart, seed: u64, draws: u32) -> Par
     }
     let success = targeted(&mut report, part, classes, seed.purpose("targeted"), draws);
     for group in &input.groups {
-        let found = part_groups(group, dense.as_ref(), rates.as_ref(), success.as_ref());
+        let seed = seed.purpose("groups").purpose(&group.column);
+        let found = part_groups(group, dense.as_ref(), rates.as_ref(), success.as_ref(), seed, draws);
         if let Some(figures) = &found.untargeted {
             report.figures.add_groups(&group.column, figures);
         }
@@ -126,23 +127,34 @@ fn targeted(
     draws: u32,
 ) -> Option<SuccessMatrix> {
     let rows = part.rows.as_ref()?;
-    // An image of the target class is no attack: whatever happens, it is where it was to go.
     let attacks = || {
         rows.targeted().filter_map(|row| {
             let (label, target) = (rows.labels[row], rows.target(row)?);
-            (label != target).then(|| (label as usize, target as usize, rows.predictions[row] == target))
+            Some((row, label as usize, target as usize, rows.predictions[row] == target))
         })
     };
     attacks().next()?;
     if classes > MOST_DENSE {
-        let successes = attacks().filter(|attack| attack.2).count() as u64;
-        let rate = Rate::of(successes, attacks().count() as u64)?;
-        report.figures.0.push(("targeted_success".into(), rate.into()));
+        // An image of the target's class is no attack: it is there from the start.
+        let other = || attacks().filter(|attack| attack.1 != attack.2);
+        let rate = Rate::of(other().filter(|attack| attack.3).count() as u64, other().count() as u64)?;
+        // Attacks on one image hang together, so Wilson's interval would be too narrow.
+        let figure = Figure::new(rate.value, rate.n);
+        report.figures.0.push(("targeted_success".into(), figure.into()));
         return None;
     }
-    let mut counts = SuccessMatrix::new(classes);
-    attacks().for_each(|(source, target, succeeded)| counts.add(source, target, succeeded));
-    let found = TargetedFigures::of(&counts, seed, draws);
+    let (counts, found) = if rows.ids.is_empty() {
+        let mut counts = SuccessMatrix::new(classes);
+        attacks().for_each(|(_, source, target, succeeded)| counts.add(source, target, succeeded));
+        let found = TargetedFigures::of(&counts, seed, draws);
+        (counts, found)
+    } else {
+        let mut outcomes = ImageOutcomes::new(classes);
+        attacks().for_each(|(row, source, target, succeeded)| {
+            outcomes.add(rows.ids[row] as usize, source, target, succeeded);
+        });
+        (outcomes.counts(), TargetedFigures::of_images(&outcomes, seed, draws))
+    };
     report.figures.add_targeted(&found);
     report.targeted = Some(found);
     Some(counts)
@@ -153,16 +165,18 @@ fn part_groups(
     dense: Option<&ConfusionMatrix>,
     rates: Option<&RateMatrix>,
     success: Option<&SuccessMatrix>,
+    seed: Seed,
+    draws: u32,
 ) -> PartGroups {
-    let flow = |rates: &RateMatrix| GroupFlow::of(rates, &group.members);
+    let flow = |rates: &RateMatrix, n: u64| GroupFlow::of(rates, &group.members, n);
     PartGroups {
         column: group.column.clone(),
         groups: group.groups.clone(),
         members: group.members.clone(),
         overlap: group.overlap(),
-        untargeted: dense.map(|counts| GroupFigures::of(counts, &group.members)),
-        flow_of_rates: rates.map(flow),
-        targeted: success.map(|counts| flow(&RateMatrix::of_success(counts))),
+        untargeted: dense.map(|counts| GroupFigures::of(counts, &group.members, seed, draws)),
+        flow_of_rates: rates.map(|rates| flow(rates, 0)),
+        targeted: success.map(|counts| flow(&RateMatrix::of_success(counts), counts.total_attempts())),
     }
 }
 

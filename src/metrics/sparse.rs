@@ -118,7 +118,7 @@ impl SparseMatrix {
         Self::new(self.classes(), cells.collect())
     }
 
-    /// The figures of a [`ConfusionMatrix`] with these counts. Intervals of figures that are not rates and
+    /// The figures of a [`ConfusionMatrix`] with these counts, without tests. Intervals of figures that are not rates and
     /// noise floors come from `draws` redrawn matrices; with 0 there are none.
     pub fn figures(&self, seed: Seed, draws: u32) -> ConfusionFigures {
         let totals = self.row_totals();
@@ -147,6 +147,7 @@ impl SparseMatrix {
             source: SourceFigures::of_rates(accuracies, seed, draws),
             target: TargetFigures::of_columns(&errors_into, &totals, &columns, seed, draws),
             symmetry: SymmetryFigures::of_pairs(self.classes(), compared, &pairs, images, seed, draws),
+            tests: None,
         }
     }
 

@@ -238,15 +238,16 @@ fn group_table(part: &PartReport, groups: &PartGroups) -> Option<String> {
 pub fn flat_cell(figure: &FlatFigure) -> String {
     let FlatFigure { value, low, high, n, chance, p_value } = *figure;
     let interval = low.zip(high).map(|(low, high)| format!(" [{low:.3}, {high:.3}]"));
-    let chance = chance.map(|chance| {
-        let p = p_value.map_or_else(String::new, |p| {
-            if p < 0.001 { ", p < 0.001".into() } else { format!(", p {p:.3}") }
-        });
-        format!(" (chance {chance:.3}{p})")
-    });
+    let p = p_value.map(|p| if p < 0.001 { "p < 0.001".to_owned() } else { format!("p {p:.3}") });
+    let noise = match (chance, p) {
+        (Some(chance), Some(p)) => Some(format!(" (chance {chance:.3}, {p})")),
+        (Some(chance), None) => Some(format!(" (chance {chance:.3})")),
+        (None, Some(p)) => Some(format!(" ({p})")),
+        (None, None) => None,
+    };
     let n = n.map(|n| format!(" n {n}"));
-    let [interval, chance, n] = [interval, chance, n].map(Option::unwrap_or_default);
-    format!("{value:.3}{interval}{chance}{n}")
+    let [interval, noise, n] = [interval, noise, n].map(Option::unwrap_or_default);
+    format!("{value:.3}{interval}{noise}{n}")
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::{
-    ConfusionFigures, Figure, GroupFigures, Inequality, Rate, RateMatrix, SymmetryFigures, TargetedFigures,
-    log_penalty, penalty, spectral_norm,
+    ChiSquare, ConfusionFigures, Figure, GroupFigures, Inequality, Rate, RateMatrix, SymmetryFigures,
+    TargetedFigures, log_penalty, penalty, spectral_norm,
 };
 
 /// One figure with what is known of its noise.
@@ -49,6 +49,13 @@ impl From<Figure> for FlatFigure {
     }
 }
 
+impl From<ChiSquare> for FlatFigure {
+    /// The statistic, with the p-value that needs no large counts where there is one.
+    fn from(test: ChiSquare) -> Self {
+        Self { p_value: Some(test.p_simulated.unwrap_or(test.p_value)), ..test.statistic.into() }
+    }
+}
+
 impl FlatFigures {
     /// The figure of this name.
     pub fn get(&self, name: &str) -> Option<&FlatFigure> {
@@ -64,9 +71,8 @@ impl FlatFigures {
         let mut flat = Self::default();
         flat.push("micro_accuracy", found.robustness.micro_accuracy);
         flat.push("macro_accuracy", found.robustness.macro_accuracy);
-        flat.push("worst_class", found.source.worst.map(|worst| worst.rate));
+        flat.push("worst_class", found.source.lowest);
         flat.push("best_class", found.source.best.map(|best| best.rate));
-        flat.push("lowest", found.source.lowest);
         flat.push("worst_split_half", found.source.worst_split_half);
         flat.push("source_gap", found.source.gap);
         if let Some(inequality) = &found.source.inequality {
@@ -80,6 +86,12 @@ impl FlatFigures {
         flat.push("exposure_gap", found.target.exposure_gap);
         if let Some(symmetry) = &found.symmetry {
             flat.symmetry("", symmetry);
+        }
+        if let Some(tests) = &found.tests {
+            flat.push("test_rates", tests.rates);
+            flat.push("test_marginal", tests.marginal);
+            flat.push("test_bowker", tests.bowker);
+            flat.push("test_stuart_maxwell", tests.stuart_maxwell);
         }
         flat
     }
