@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use serde::Serialize;
 
 use super::condition::{Condition, Side};
-use super::difference::{Basis, Difference, differences};
+use super::difference::{Difference, Differences};
 use super::input::{Input, LoadedPart, TableArguments};
-use super::measure::{draws, measure};
+use super::measure::{difference_draws, measure};
 use super::{Failed, Usage};
 use crate::report::{Align, FlatFigure, FlatFigures, Table, flat_cell};
 
@@ -61,8 +61,8 @@ struct PartComparison {
     name: String,
     /// Its name in the base.
     base_name: String,
-    basis: Basis,
-    differences: Vec<Difference>,
+    #[serde(flatten)]
+    found: Differences,
 }
 
 #[derive(Serialize)]
@@ -170,11 +170,11 @@ fn parts(arguments: &CompareArguments, base: &Run, candidate: &Run) -> anyhow::R
         let of_base = loaded(base, base_name).map(|at| &base.loaded[at]);
         let of_candidate = loaded(candidate, name).map(|at| &candidate.loaded[at]);
         let classes = candidate.classes.as_deref().unwrap_or_default();
-        let draws = draws(arguments.draws, classes.len());
+        let draws = difference_draws(arguments.draws, classes.len());
         let seed = crate::Seed::new(arguments.seed).purpose("comparison").purpose(name);
-        let (basis, differences) =
-            differences((base_figures, of_base), (figures, of_candidate), classes, seed, draws)?;
-        found.push(PartComparison { name: name.clone(), base_name: base_name.clone(), basis, differences });
+        let differences =
+            Differences::of((base_figures, of_base), (figures, of_candidate), classes, seed, draws)?;
+        found.push(PartComparison { name: name.clone(), base_name: base_name.clone(), found: differences });
     }
     Ok(found)
 }
@@ -193,15 +193,16 @@ fn find<'a>(parts: &'a [PartComparison], name: &str) -> anyhow::Result<&'a Diffe
             Usage(format!("--fail-if: no part for `{name}`, expected one of {}", names.join(", "))).into()
         );
     };
-    part.differences.iter().find(|known| known.name == figure).ok_or_else(|| {
+    part.found.differences.iter().find(|known| known.name == figure).ok_or_else(|| {
         let near = part
+            .found
             .differences
             .iter()
             .map(|known| (strsim::damerau_levenshtein(&known.name, figure), &known.name))
             .min()
             .filter(|(distance, _)| *distance <= 4);
         let hint = near.map_or_else(String::new, |(_, near)| format!(". Did you mean `{near}`?"));
-        let known: Vec<&str> = part.differences.iter().map(|known| known.name.as_str()).collect();
+        let known: Vec<&str> = part.found.differences.iter().map(|known| known.name.as_str()).collect();
         Usage(format!(
             "--fail-if: no figure `{figure}` in part `{}`{hint} There are: {}",
             part.name,
@@ -270,7 +271,7 @@ impl Comparison {
             };
             let titles = [title.as_str(), "base", "candidate", "difference"];
             let mut table = Table::new(titles.map(|title| (title, Align::Left)));
-            for found in &part.differences {
+            for found in &part.found.differences {
                 let cell =
                     |figure: &Option<FlatFigure>| figure.as_ref().map_or_else(|| "-".to_owned(), flat_cell);
                 table.row([
@@ -280,7 +281,7 @@ impl Comparison {
                     found.cell(),
                 ]);
             }
-            lines.push(format!("{table}{}\n", part.basis.explain()));
+            lines.push(format!("{table}{}\n", part.found.remarks().join("\n")));
         }
         lines.extend(self.notes.iter().map(|note| format!("{note}\n")));
         lines.extend(self.conditions.iter().map(|judged| format!("{}\n", judged.text)));

@@ -27,6 +27,11 @@ pub(super) fn draws(asked: Option<u32>, classes: usize) -> u32 {
     asked.unwrap_or(if classes <= MOST_DENSE { DRAWS } else { 0 })
 }
 
+/// The draws behind each interval of a difference. Each computes all figures of four matrices.
+pub(super) fn difference_draws(asked: Option<u32>, classes: usize) -> u32 {
+    asked.unwrap_or(if classes <= 100 { DRAWS } else { DRAWS / 10 })
+}
+
 /// All figures of an input.
 pub(super) fn measure(input: &Loaded, seed: u64, asked: Option<u32>) -> anyhow::Result<MetricsDocument> {
     let draws = draws(asked, input.classes.len());
@@ -181,7 +186,7 @@ fn part_groups(
 }
 
 /// The rates with gaps where a class has no images.
-fn rate_matrix(classes: usize, cells: &[f64]) -> Option<RateMatrix> {
+pub(super) fn rate_matrix(classes: usize, cells: &[f64]) -> Option<RateMatrix> {
     let known = cells.chunks(classes.max(1)).flat_map(|row| {
         let empty = row.iter().all(|rate| *rate == 0.0);
         row.iter().map(move |rate| (!empty).then(|| rate.min(1.0)))

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::{
     ChiSquare, ConfusionFigures, Figure, GroupFigures, Inequality, Rate, RateMatrix, SymmetryFigures,
-    TargetedFigures, log_penalty, penalty, spectral_norm,
+    TargetedFigures, named_of_rates,
 };
 
 /// One figure with what is known of its noise.
@@ -96,6 +96,11 @@ impl FlatFigures {
         flat
     }
 
+    /// Of rates without counts: numbers alone.
+    pub fn of_rates(rates: &RateMatrix) -> Self {
+        Self(named_of_rates(rates).into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect())
+    }
+
     /// Adds those of targeted attacks, whose names begin with `targeted_`.
     pub fn add_targeted(&mut self, found: &TargetedFigures) {
         self.push("targeted_success", found.micro_success);
@@ -138,54 +143,6 @@ impl FlatFigures {
         self.push("gini", found.gini);
         self.push("theil", found.theil);
         self.push("worst_over_mean", found.worst_over_mean);
-    }
-
-    /// Of rates without counts: numbers alone.
-    pub fn of_rates(rates: &RateMatrix) -> Self {
-        let mut flat = Self::default();
-        let classes = rates.classes();
-        let accuracies: Vec<f64> = (0..classes).filter_map(|class| rates.rate(class, class)).collect();
-        let Some(inequality) = Inequality::of(&accuracies, 0) else { return flat };
-        let (low, high) =
-            accuracies.iter().fold((1.0_f64, 0.0_f64), |(low, high), &rate| (low.min(rate), high.max(rate)));
-        flat.push("macro_accuracy", Some(accuracies.iter().sum::<f64>() / accuracies.len() as f64));
-        flat.push("worst_class", Some(low));
-        flat.push("best_class", Some(high));
-        flat.push("source_gap", Some(high - low));
-        flat.inequality(&inequality);
-        let exposure = |class: usize| {
-            let into: Vec<f64> = (0..classes)
-                .filter(|&other| other != class)
-                .filter_map(|other| rates.rate(other, class))
-                .collect();
-            (!into.is_empty()).then(|| into.iter().sum::<f64>() / into.len() as f64)
-        };
-        let exposures: Vec<f64> = (0..classes).filter_map(exposure).collect();
-        if !exposures.is_empty() {
-            let (low, high) = exposures
-                .iter()
-                .fold((1.0_f64, 0.0_f64), |(low, high), &rate| (low.min(rate), high.max(rate)));
-            flat.push("largest_exposure", Some(high));
-            flat.push("smallest_exposure", Some(low));
-            flat.push("exposure_gap", Some(high - low));
-        }
-        let pairs = (0..classes).flat_map(|i| (i + 1..classes).map(move |j| (i, j)));
-        let known: Vec<(f64, f64)> =
-            pairs.filter_map(|(i, j)| Some((rates.rate(i, j)?, rates.rate(j, i)?))).collect();
-        if !known.is_empty() {
-            let gap = |pair: &(f64, f64)| (pair.0 - pair.1).abs();
-            let a1: f64 = known.iter().map(gap).sum();
-            let mass: f64 = known.iter().map(|pair| pair.0 + pair.1).sum();
-            flat.push("a1", Some(a1));
-            flat.push("a1_normalised", (mass > 0.0).then(|| (a1 / mass).min(1.0)));
-            flat.push("largest_gap", Some(known.iter().map(gap).fold(0.0, f64::max)));
-            flat.push("penalty_training", Some(penalty(rates, 0.1)));
-            flat.push("penalty_evaluation", Some(penalty(rates, 1.0 / classes as f64)));
-            flat.push("log_penalty", Some(log_penalty(rates)));
-            flat.push("spectral_norm", Some(spectral_norm(rates)));
-        }
-        flat.0.iter_mut().for_each(|(_, figure)| figure.n = None);
-        flat
     }
 }
 
