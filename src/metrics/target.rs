@@ -144,7 +144,7 @@ impl TargetFigures {
 }
 
 /// Entropy over its largest possible value; `None` where there are not two shares or nothing to share.
-fn evenness(shares: &[f64]) -> Option<f64> {
+pub(super) fn evenness(shares: &[f64]) -> Option<f64> {
     let some = shares.iter().any(|&share| share > 0.0);
     (some && shares.len() > 1).then(|| {
         let entropy: f64 = shares.iter().map(|&share| -entropy_term(share)).sum();
