@@ -15,6 +15,7 @@ pub mod objectives;
 pub mod report;
 pub mod run;
 mod seed;
+pub mod tables;
 pub mod train;
 
 pub use seed::{Seed, stable_hash};

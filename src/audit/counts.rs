@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::predictions::CLEAN;
 use super::{AuditError, Row};
-use crate::metrics::{ConfusionMatrix, SuccessMatrix};
+use crate::metrics::{ConfusionMatrix, ImageOutcomes, SuccessMatrix};
+use crate::stable_hash;
 
 /// Counts of one attack; a part is absent when no such attack was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct AttackCounts {
     pub untargeted: Option<ConfusionMatrix>,
     /// Targeted attacks on all images of the source, correctly classified when unchanged or not.
     pub targeted: Option<SuccessMatrix>,
+    /// The same outcomes image by image.
+    pub outcomes: Option<ImageOutcomes>,
 }
 
 /// Counts of all rows.
@@ -73,11 +76,18 @@ impl Counts {
                 .untargeted
                 .get_or_insert_with(|| ConfusionMatrix::new(classes))
                 .add(row.label, row.prediction),
-            Some(target) => attack.targeted.get_or_insert_with(|| SuccessMatrix::new(classes)).add(
-                row.label,
-                target,
-                row.prediction == target,
-            ),
+            Some(target) => {
+                let succeeded = row.prediction == target;
+                let image = stable_hash(row.image.as_bytes()) as usize;
+                attack
+                    .targeted
+                    .get_or_insert_with(|| SuccessMatrix::new(classes))
+                    .add(row.label, target, succeeded);
+                attack
+                    .outcomes
+                    .get_or_insert_with(|| ImageOutcomes::new(classes))
+                    .add(image, row.label, target, succeeded);
+            }
         }
         Ok(())
     }
@@ -118,6 +128,10 @@ mod tests {
         assert_eq!(pgd.untargeted.as_ref().map(|matrix| matrix.row(0).to_vec()), Some(vec![0, 1, 0]));
         let targeted = pgd.targeted.as_ref().expect("targeted rows");
         assert_eq!((targeted.attempts(0, 2), targeted.successes(0, 2)), (2, 1));
+        assert_eq!(
+            pgd.outcomes.as_ref().map(|outcomes| (outcomes.images(), outcomes.counts())),
+            Some((1, targeted.clone()))
+        );
         // Ending in a class that is not the target is no success for anybody.
         assert_eq!(targeted.attempts(0, 1), 0);
         assert_eq!(counts.attacks["roa"].untargeted, None);

@@ -302,6 +302,7 @@ fn audit_counts(counts: &Counts, attack: &str, data: &Dataset) -> AuditCounts {
         clean: counts.clean.clone(),
         untargeted: of_attack.untargeted,
         targeted: of_attack.targeted,
+        outcomes: of_attack.outcomes,
         groups: groups
             .map(|column| GroupColumn { name: column.name.clone(), of_class: column.of_class.clone() })
             .collect(),

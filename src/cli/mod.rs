@@ -1,11 +1,17 @@
 //! The command line: arguments in, exit code out. Only this module prints.
 //!
-//! Exit codes: 0 done, 1 error, 2 usage or configuration, 130 interrupted and resumable.
+//! Exit codes: 0 done, 1 error, 2 usage or configuration, 3 a condition of `compare` holds, 130 interrupted and resumable.
 
 mod audit;
+mod compare;
+mod condition;
 mod config;
 mod data;
 mod demo;
+mod difference;
+mod input;
+mod measure;
+mod metrics;
 mod progress;
 mod show;
 mod train;
@@ -42,6 +48,10 @@ enum Command {
     Audit(audit::AuditArguments),
     /// Print the figures of finished audits side by side.
     Show(show::ShowArguments),
+    /// Figures of predictions or a confusion matrix of any program.
+    Metrics(metrics::MetricsArguments),
+    /// Compare two runs, and fail if a condition holds.
+    Compare(compare::CompareArguments),
 }
 
 /// Set by the first Ctrl-C or SIGTERM.
@@ -63,6 +73,16 @@ struct Interrupted {
     resume: String,
 }
 
+/// Arguments that make no sense, or not together.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
+/// A condition that was to be reported holds.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Failed(String);
+
 /// Parses the arguments, does what they ask and prints what went wrong.
 pub fn run() -> ExitCode {
     match dispatch(Arguments::parse().command) {
@@ -71,9 +91,14 @@ pub fn run() -> ExitCode {
             eprintln!("{error}");
             ExitCode::from(130)
         }
+        Err(error) if error.is::<Failed>() => {
+            eprintln!("{error}");
+            ExitCode::from(3)
+        }
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(if error.is::<ConfigError>() { 2 } else { 1 })
+            let usage = error.is::<ConfigError>() || error.is::<Usage>();
+            ExitCode::from(if usage { 2 } else { 1 })
         }
     }
 }
@@ -85,6 +110,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Train(arguments) => train::train(&arguments, &Context::stoppable()?),
         Command::Audit(arguments) => audit::audit(&arguments, &Context::stoppable()?),
         Command::Show(arguments) => show::show(&arguments),
+        Command::Metrics(arguments) => metrics::metrics(&arguments),
+        Command::Compare(arguments) => compare::compare(&arguments),
     }
 }
 

@@ -15,6 +15,11 @@ impl ConfusionMatrix {
         Self { classes, counts: vec![0; classes * classes] }
     }
 
+    /// From the cells row by row; `None` unless there are `K * K` of them.
+    pub fn from_counts(classes: usize, counts: Vec<u64>) -> Option<Self> {
+        (classes.checked_mul(classes) == Some(counts.len())).then_some(Self { classes, counts })
+    }
+
     /// Counts one image. Both classes are below `K`.
     pub fn add(&mut self, label: usize, prediction: usize) {
         self.add_images(label, prediction, 1);
@@ -45,6 +50,11 @@ impl ConfusionMatrix {
         self.row(label).iter().sum()
     }
 
+    /// Number of images of each true label.
+    pub fn row_totals(&self) -> Vec<u64> {
+        (0..self.classes).map(|class| self.row_total(class)).collect()
+    }
+
     /// Number of images.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
@@ -58,6 +68,17 @@ impl ConfusionMatrix {
     /// Number of images of other classes that were taken for `class`.
     pub fn errors_into(&self, class: usize) -> u64 {
         (0..self.classes).filter(|&label| label != class).map(|label| self.count(label, class)).sum()
+    }
+
+    /// Number of images of other classes that were taken for each class.
+    pub fn all_errors_into(&self) -> Vec<u64> {
+        let mut errors = vec![0; self.classes];
+        for label in 0..self.classes {
+            for (class, images) in self.row(label).iter().enumerate().filter(|&(class, _)| class != label) {
+                errors[class] += images;
+            }
+        }
+        errors
     }
 }
 
@@ -92,6 +113,15 @@ mod tests {
         assert_eq!((matrix.row_total(0), matrix.row_total(2)), (2, 0));
         assert_eq!((matrix.errors_into(2), matrix.errors_into(0)), (2, 0));
         assert_eq!((matrix.correct(), matrix.total()), (1, 3));
+    }
+
+    #[test]
+    fn cells_have_to_be_a_square() {
+        assert_eq!(ConfusionMatrix::from_counts(2, vec![1, 2, 3, 4]), Some([[1, 2], [3, 4]].into()));
+        assert_eq!(ConfusionMatrix::from_counts(2, vec![1, 2, 3]), None);
+        assert_eq!(ConfusionMatrix::from_counts(usize::MAX, Vec::new()), None);
+        assert_eq!(ConfusionMatrix::from([[1, 2], [3, 4]]).all_errors_into(), [3, 2]);
+        assert_eq!(ConfusionMatrix::from([[1, 2], [3, 4]]).row_totals(), [3, 7]);
     }
 
     #[test]

@@ -9,8 +9,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::extremes::extremes;
+use super::interval::mean_of_rates;
 use super::robustness::class_accuracies;
+use super::spread::{Proportion, spread_intervals};
 use super::{ConfusionMatrix, Figure, Rate, RateMatrix};
+use crate::Seed;
 
 /// One way of grouping the classes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,21 @@ pub struct GroupColumn {
 }
 
 impl GroupColumn {
+    /// The groups that several columns make together, such as `female x glasses`. A class that any column
+    /// leaves out is left out. `None` without a column or where columns have different numbers of classes.
+    pub fn intersection(columns: &[Self]) -> Option<Self> {
+        let first = columns.first()?;
+        if columns.iter().any(|column| column.of_class.len() != first.of_class.len()) {
+            return None;
+        }
+        let join = |class: usize| {
+            let names: Vec<&str> = columns.iter().map(|column| column.of_class[class].as_str()).collect();
+            if names.contains(&"") { String::new() } else { names.join(" x ") }
+        };
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        Some(Self { name: names.join(" x "), of_class: (0..first.of_class.len()).map(join).collect() })
+    }
+
     /// The groups in alphabetical order with the indices of their classes.
     pub(super) fn members(&self) -> Vec<(String, Vec<usize>)> {
         let names: BTreeSet<&String> = self.of_class.iter().filter(|name| !name.is_empty()).collect();
@@ -62,13 +80,18 @@ pub struct GroupSpread {
     pub disparity: Figure,
 }
 
-/// Rates between groups: the mean over the ordered pairs of a class of one group and a class of the other
-/// (see [`RateMatrix::flow`] for why over pairs).
+/// Rates between groups, in two normalisations that differ by more than a factor where groups have unequal
+/// sizes. Groups may overlap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupFlow {
-    /// `rates[g][h]` from group `g` to group `h`; on the diagonal between the classes of one group.
+    /// `rates[g][h]` from group `g` to group `h`; on the diagonal between the classes of one group. The mean
+    /// over the ordered pairs of a class of one group and a class of the other (see [`RateMatrix::flow`]):
+    /// symmetry between classes makes it symmetric.
     pub rates: Vec<Vec<Option<f64>>>,
-    /// The two groups whose flows differ most, in the order in which the flow is larger.
+    /// The same per source class (see [`RateMatrix::flow_per_source`]): what a class of `g` loses to all of
+    /// `h`. Not symmetric for groups of unequal sizes, whatever the classifier.
+    pub per_source: Vec<Vec<Option<f64>>>,
+    /// The two groups whose mean rates over pairs differ most, in the order in which the flow is larger.
     pub largest_gap: Option<FlowGap>,
 }
 
@@ -79,59 +102,120 @@ pub struct FlowGap {
     pub from: usize,
     /// Index of the other group.
     pub to: usize,
-    /// Difference of the two flows, in `[0, 1]`.
-    pub gap: f64,
+    /// Difference of the two flows, in `[0, 1]`. The interval, of errors between groups without a common
+    /// class, is that of two groups chosen in advance.
+    pub gap: Figure,
 }
 
 impl GroupFigures {
-    /// From counts and the classes of each group.
-    pub fn of(counts: &ConfusionMatrix, groups: &[Vec<usize>]) -> Self {
+    /// From counts and the classes of each group. Intervals of disparities come from `draws` redrawn
+    /// accuracies; with 0 there are none.
+    pub fn of(counts: &ConfusionMatrix, groups: &[Vec<usize>], seed: Seed, draws: u32) -> Self {
         let accuracies = class_accuracies(counts);
         let per_group: Vec<GroupAccuracy> =
             groups.iter().map(|classes| GroupAccuracy::of(&accuracies, classes)).collect();
-        let spread = |values: Vec<Option<f64>>| {
-            extremes(values).map(|found| GroupSpread {
-                worst: found.lowest,
-                disparity: Figure::new(found.gap, counts.total()),
-            })
+        let spread = |proportions: Vec<Option<Proportion>>, seed: Seed| {
+            let found = extremes(proportions.iter().map(|proportion| Some(proportion.as_ref()?.share)))?;
+            let mut disparity = Figure::new(found.gap, counts.total());
+            if draws > 0 {
+                let known: Vec<Proportion> = proportions.into_iter().flatten().collect();
+                let gap = |shares: &[f64]| {
+                    [extremes(shares.iter().copied().map(Some)).map_or(0.0, |found| found.gap)]
+                };
+                let [(low, high)] = spread_intervals(&known, gap, seed, draws);
+                disparity.set_interval(low, high);
+            }
+            Some(GroupSpread { worst: found.lowest, disparity })
+        };
+        let of_classes = |classes: &Vec<usize>| class_macro(&accuracies, classes);
+        let of_images = |group: &GroupAccuracy| {
+            group.sample_weighted.map(|rate| Proportion { share: rate.value, trials: rate.n })
         };
         Self {
-            class_macro: spread(per_group.iter().map(|group| Some(group.class_macro?.value)).collect()),
-            sample_weighted: spread(
-                per_group.iter().map(|group| Some(group.sample_weighted?.value)).collect(),
-            ),
-            flow: GroupFlow::of(&RateMatrix::of_confusion(counts), groups),
+            class_macro: spread(groups.iter().map(of_classes).collect(), seed.purpose("class macro")),
+            sample_weighted: spread(per_group.iter().map(of_images).collect(), seed.purpose("images")),
+            flow: GroupFlow::of_confusion(counts, groups),
             per_group,
         }
     }
+}
+
+/// The mean accuracy of some classes, as the proportion that varies as much.
+fn class_macro(accuracies: &[Option<Rate>], classes: &[usize]) -> Option<Proportion> {
+    let present: Vec<Rate> = classes.iter().filter_map(|&class| accuracies[class]).collect();
+    let size = present.len() as f64;
+    let share = present.iter().map(|rate| rate.value).sum::<f64>() / size;
+    let variances = present.iter().map(|rate| rate.value * (1.0 - rate.value) / rate.n as f64);
+    let variance = variances.sum::<f64>() / (size * size);
+    let images: u64 = present.iter().map(|rate| rate.n).sum();
+    let trials = if variance > 0.0 { (share * (1.0 - share) / variance).round() as u64 } else { images };
+    (!present.is_empty()).then_some(Proportion { share, trials: trials.max(1) })
 }
 
 impl GroupAccuracy {
     fn of(accuracies: &[Option<Rate>], classes: &[usize]) -> Self {
         let present: Vec<Rate> = classes.iter().filter_map(|&class| accuracies[class]).collect();
         let images = present.iter().map(|rate| rate.n).sum();
-        let mean = present.iter().map(|rate| rate.value).sum::<f64>() / present.len() as f64;
         Self {
-            class_macro: (!present.is_empty()).then(|| Figure::new(mean, images)),
+            class_macro: Figure::mean_of(&present, images),
             sample_weighted: Rate::of(present.iter().map(|rate| rate.successes).sum(), images),
         }
     }
 }
 
 impl GroupFlow {
-    /// From rates and the classes of each group, which may overlap.
-    pub fn of(rates: &RateMatrix, groups: &[Vec<usize>]) -> Self {
-        let flow = |from: &Vec<usize>| groups.iter().map(|to| rates.flow(from, to)).collect();
-        let flows: Vec<Vec<Option<f64>>> = groups.iter().map(flow).collect();
+    /// Of errors, with the interval of the largest gap.
+    pub fn of_confusion(counts: &ConfusionMatrix, groups: &[Vec<usize>]) -> Self {
+        let rates = RateMatrix::of_confusion(counts);
+        let mut found = Self::of(&rates, groups, counts.total());
+        if let Some(FlowGap { from, to, gap }) = &mut found.largest_gap {
+            let (from, to) = (&groups[*from], &groups[*to]);
+            if let (true, Some(there), Some(back)) = (
+                from.iter().all(|class| !to.contains(class)),
+                flow_rates(counts, from, to).and_then(|rates| mean_of_rates(&rates)),
+                flow_rates(counts, to, from).and_then(|rates| mean_of_rates(&rates)),
+            ) {
+                let size = |classes: &[usize]| {
+                    classes.iter().filter(|&&class| counts.row_total(class) > 0).count() as f64
+                };
+                // The mean over pairs is the loss per source over the number of classes that it goes to.
+                let [there, back] = [(there, size(to)), (back, size(from))]
+                    .map(|((value, low, high), classes)| [value, low, high].map(|end| end / classes));
+                let below = (there[0] - there[1]).hypot(back[2] - back[0]);
+                let above = (there[2] - there[0]).hypot(back[0] - back[1]);
+                gap.set_interval(gap.value - below, gap.value + above);
+            }
+        }
+        found
+    }
+
+    /// From rates and the classes of each group, which may overlap. `n` is the number of images or attacks.
+    pub fn of(rates: &RateMatrix, groups: &[Vec<usize>], n: u64) -> Self {
+        let table = |flow: &dyn Fn(&[usize], &[usize]) -> Option<f64>| -> Vec<Vec<Option<f64>>> {
+            groups.iter().map(|from| groups.iter().map(|to| flow(from, to)).collect()).collect()
+        };
+        let flows = table(&|from, to| rates.flow(from, to));
         let ordered = (0..groups.len()).flat_map(|g| (0..groups.len()).map(move |h| (g, h)));
         let gap = |(g, h): (usize, usize)| Some(flows[g][h]? - flows[h][g]?);
         let between: Vec<(usize, usize)> = ordered.filter(|(g, h)| g != h).collect();
         let largest_gap = extremes(between.iter().map(|&pair| gap(pair))).and_then(|found| {
             let (from, to) = between[found.highest];
-            Some(FlowGap { from, to, gap: gap((from, to))? })
+            Some(FlowGap { from, to, gap: Figure::new(gap((from, to))?, n) })
         });
-        Self { rates: flows, largest_gap }
+        let per_source = table(&|from, to| rates.flow_per_source(from, to));
+        Self { rates: flows, per_source, largest_gap }
     }
+}
+
+/// For each class of `from` with images, the share of them that is taken for one of `to`; `None` when `to`
+/// has no class with images.
+fn flow_rates(counts: &ConfusionMatrix, from: &[usize], to: &[usize]) -> Option<Vec<Rate>> {
+    let present: Vec<usize> = to.iter().copied().filter(|&class| counts.row_total(class) > 0).collect();
+    let lost = |&class: &usize| {
+        let into = present.iter().map(|&target| counts.count(class, target)).sum();
+        Rate::of(into, counts.row_total(class))
+    };
+    (!present.is_empty()).then(|| from.iter().filter_map(lost).collect())
 }
 
 #[cfg(test)]
@@ -161,7 +245,7 @@ mod tests {
     #[test]
     fn accuracies_and_flows() {
         let counts = [[8, 1, 1, 0], [2, 2, 0, 0], [0, 10, 10, 10], [5, 0, 0, 5]].into();
-        let found = GroupFigures::of(&counts, &classes());
+        let found = GroupFigures::of(&counts, &classes(), Seed::new(0), 0);
         let [f, m] = [found.per_group[0], found.per_group[1]];
         assert!((f.class_macro.unwrap().value - 0.5).abs() < 1e-12);
         assert!((m.class_macro.unwrap().value - 17.0 / 30.0).abs() < 1e-12);
@@ -175,12 +259,32 @@ mod tests {
         assert!((found.flow.rates[1][1].unwrap() - 0.5 / 30.0 * 3.0).abs() < 1e-12);
         let gap = found.flow.largest_gap.unwrap();
         assert_eq!((gap.from, gap.to), (0, 1));
-        assert!((gap.gap - 1.0 / 30.0).abs() < 1e-12);
+        assert!((gap.gap.value - 1.0 / 30.0).abs() < 1e-12);
+        assert!(gap.gap.low.unwrap() < gap.gap.value && gap.gap.value < gap.gap.high.unwrap());
+        // print(p[np.ix_(f, m)].sum() / 1, p[np.ix_(m, f)].sum() / 2)  # 0.5 0.21666666666666667
+        assert_eq!(found.flow.per_source[0], [None, Some(0.5)]);
+        assert!((found.flow.per_source[1][0].unwrap() - 13.0 / 60.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn columns_intersect() {
+        let glasses = GroupColumn {
+            name: "glasses".into(),
+            of_class: ["no", "yes", "yes", "no"].map(String::from).to_vec(),
+        };
+        let both = GroupColumn::intersection(&[column(), glasses.clone()]).unwrap();
+        assert_eq!(
+            (both.name.as_str(), both.of_class),
+            ("gender x glasses", ["m x no", "f x yes", "m x yes", ""].map(String::from).to_vec())
+        );
+        let short = GroupColumn { name: "x".into(), of_class: Vec::new() };
+        assert_eq!(GroupColumn::intersection(&[glasses, short]), None);
+        assert_eq!(GroupColumn::intersection(&[]), None);
     }
 
     #[test]
     fn a_group_without_images_has_no_figures() {
-        let found = GroupFigures::of(&[[0, 0], [1, 3]].into(), &[vec![0], vec![1]]);
+        let found = GroupFigures::of(&[[0, 0], [1, 3]].into(), &[vec![0], vec![1]], Seed::new(0), 9);
         assert_eq!(found.per_group[0], GroupAccuracy { class_macro: None, sample_weighted: None });
         assert_eq!(found.class_macro.unwrap().worst, 1);
         assert_eq!(found.flow.largest_gap, None);
@@ -188,7 +292,7 @@ mod tests {
 
     #[test]
     fn one_group_has_no_gap_to_another() {
-        let found = GroupFigures::of(&[[2, 1], [1, 3]].into(), &[vec![0, 1]]);
+        let found = GroupFigures::of(&[[2, 1], [1, 3]].into(), &[vec![0, 1]], Seed::new(0), 9);
         assert_eq!(found.flow.largest_gap, None);
         assert!(found.class_macro.unwrap().disparity.value.abs() < 1e-12);
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::noise::NoiseFloor;
 
 /// The 0.975 quantile of the standard normal distribution: intervals hold 95 %.
-const Z: f64 = 1.959_963_984_540_054;
+pub(super) const Z: f64 = 1.959_963_984_540_054;
 
 /// A share of counted things, with its 95 % Wilson interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,16 +30,39 @@ impl Rate {
     /// at 0 and 1 too, which matters with twenty images in a class.
     pub fn of(successes: u64, n: u64) -> Option<Self> {
         (n > 0).then(|| {
-            let (size, value) = (n as f64, successes as f64 / n as f64);
-            let denominator = 1.0 + Z * Z / size;
-            let centre = (value + Z * Z / (2.0 * size)) / denominator;
-            let half = Z * (value * (1.0 - value) / size + Z * Z / (4.0 * size * size)).sqrt() / denominator;
+            let value = successes as f64 / n as f64;
+            let (low, high) = wilson(value, n as f64);
             // Rounding would otherwise leave 1e-17 where the end is exactly the share.
-            let low = if successes == 0 { 0.0 } else { (centre - half).max(0.0) };
-            let high = if successes == n { 1.0 } else { (centre + half).min(1.0) };
+            let low = if successes == 0 { 0.0 } else { low };
+            let high = if successes == n { 1.0 } else { high };
             Self { value, successes, n, low, high }
         })
     }
+}
+
+/// Wilson's interval of a share of `size` trials, which need not be a whole number.
+pub(super) fn wilson(value: f64, size: f64) -> (f64, f64) {
+    let denominator = 1.0 + Z * Z / size;
+    let centre = (value + Z * Z / (2.0 * size)) / denominator;
+    let half = Z * (value * (1.0 - value) / size + Z * Z / (4.0 * size * size)).sqrt() / denominator;
+    ((centre - half).max(0.0), (centre + half).min(1.0))
+}
+
+/// The mean of independent shares and its 95 % interval; `None` without a share.
+///
+/// The interval is recovered from Wilson's intervals of the shares (MOVER: Zou and Donner, "Construction of
+/// confidence limits about effect measures", Statistics in Medicine 27, 2008), so shares of 0 and 1 do not
+/// count as certain.
+pub(super) fn mean_of_rates(rates: &[Rate]) -> Option<(f64, f64, f64)> {
+    let size = rates.len() as f64;
+    let mean = rates.iter().map(|rate| rate.value).sum::<f64>() / size;
+    let side = |distance: fn(&Rate) -> f64| {
+        rates.iter().map(|rate| distance(rate).powi(2)).sum::<f64>().sqrt() / size
+    };
+    (!rates.is_empty()).then(|| {
+        let (below, above) = (side(|rate| rate.value - rate.low), side(|rate| rate.high - rate.value));
+        (mean, (mean - below).max(0.0), (mean + above).min(1.0))
+    })
 }
 
 /// A number computed from counts that is not itself a share of them: a mean of rates, a gap, a sum.
@@ -61,6 +84,18 @@ impl Figure {
     /// A number without interval or noise floor.
     pub fn new(value: f64, n: u64) -> Self {
         Self { value, n, low: None, high: None, noise: None }
+    }
+
+    /// The mean of independent shares, see [`mean_of_rates`].
+    pub(super) fn mean_of(rates: &[Rate], n: u64) -> Option<Self> {
+        let (value, low, high) = mean_of_rates(rates)?;
+        Some(Self { value, n, low: Some(low), high: Some(high), noise: None })
+    }
+
+    /// Sets the 95 % interval of the true figure. It need not hold the value of a figure that chance only
+    /// makes larger: a noisy value can lie above every plausible truth.
+    pub(super) fn set_interval(&mut self, low: f64, high: f64) {
+        (self.low, self.high) = (Some(low), Some(high));
     }
 }
 
@@ -112,6 +147,21 @@ mod tests {
     #[test]
     fn nothing_counted_is_no_rate() {
         assert_eq!(Rate::of(0, 0), None);
+    }
+
+    // z = 1.959963984540054
+    // r, n = np.array([.3, .3, 1.]), np.array([40, 20, 20]); d = 1 + z*z/n; c = (r + z*z/(2*n)) / d
+    // h = z * np.sqrt(r*(1-r)/n + z*z/(4*n*n)) / d; low, high = c - h, np.minimum(c + h, 1); m = r.mean()
+    // print(m, m - np.sqrt(((r - low)**2).sum()) / 3, m + np.sqrt(((high - r)**2).sum()) / 3)
+    #[test]
+    fn the_interval_of_a_mean_comes_from_its_parts() {
+        let rates = [(12, 40), (6, 20), (20, 20)].map(|(successes, n)| Rate::of(successes, n).unwrap());
+        let found = mean_of_rates(&rates).unwrap();
+        let golden = [0.5333333333333333, 0.4489667193199807, 0.6226253904956562];
+        for (found, golden) in [found.0, found.1, found.2].into_iter().zip(golden) {
+            assert!((found - golden).abs() < 1e-12, "{found} is not {golden}");
+        }
+        assert_eq!(mean_of_rates(&[]), None);
     }
 
     proptest! {

@@ -67,7 +67,7 @@ mod tests {
         ) {
             let (old, new) = (RateMatrix::of_confusion(&old.into()), RateMatrix::of_confusion(&new.into()));
             let change = Levelling::between(&old, &new).unwrap();
-            let a1 = |rates: &RateMatrix| Asymmetry::of(rates).unwrap().a1;
+            let a1 = |rates: &RateMatrix| Asymmetry::of(4, rates.pairs()).unwrap().a1;
             prop_assert!((change.larger - change.smaller - (a1(&new) - a1(&old))).abs() < 1e-12);
         }
     }

@@ -22,8 +22,7 @@ use rand::{Rng, RngExt};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::symmetry::Asymmetry;
-use super::{ConfusionMatrix, SuccessMatrix};
+use super::pairs::PairCounts;
 use crate::Seed;
 
 /// Where a figure would be if the truth were symmetric.
@@ -53,26 +52,18 @@ impl NoiseFloor {
     }
 }
 
-/// The noise floors of the figures of symmetry.
-pub(super) struct Floors {
-    pub a1: Option<NoiseFloor>,
-    pub a1_normalised: Option<NoiseFloor>,
-    pub largest_gap: Option<NoiseFloor>,
-}
+/// The noise floors of `A1`, of its scale-free form and of the largest gap.
+pub(super) struct Floors;
 
 impl Floors {
     /// Redraws and compares. Each draw has its own key, so threads do not change the result.
-    pub fn of(observed: &Asymmetry, chance: &Chance, seed: Seed, draws: u32) -> Self {
+    pub fn of(observed: [f64; 3], chance: &Chance, seed: Seed, draws: u32) -> [Option<NoiseFloor>; 3] {
         let redrawn: Vec<[f64; 3]> =
             (0..draws).into_par_iter().map(|draw| chance.draw(&mut seed.at(u64::from(draw)).rng())).collect();
-        let floor = |observed: f64, figure: usize| {
-            NoiseFloor::of(observed, &redrawn.iter().map(|draw| draw[figure]).collect::<Vec<_>>())
-        };
-        Self {
-            a1: floor(observed.a1, 0),
-            a1_normalised: observed.normalised().and_then(|value| floor(value, 1)),
-            largest_gap: floor(observed.largest_gap(), 2),
-        }
+        [0, 1, 2].map(|figure| {
+            let values: Vec<f64> = redrawn.iter().map(|draw| draw[figure]).collect();
+            NoiseFloor::of(observed[figure], &values)
+        })
     }
 }
 
@@ -82,7 +73,8 @@ pub(super) struct Chance {
     pairs: Vec<PairChance>,
 }
 
-struct PairChance {
+/// How the events of one pair fall in its two directions by chance.
+pub(super) struct PairChance {
     trials: [f64; 2],
     events: f64,
     /// Smallest possible number of events in the first direction.
@@ -92,25 +84,12 @@ struct PairChance {
 }
 
 impl Chance {
-    /// Of errors: the trials of a direction are the images of its true class.
-    pub fn of_confusion(counts: &ConfusionMatrix) -> Self {
-        let totals: Vec<u64> = (0..counts.classes()).map(|class| counts.row_total(class)).collect();
-        Self::of(counts.classes(), |i, j| (totals[i], counts.count(i, j)))
-    }
-
-    /// Of targeted attacks.
-    pub fn of_success(counts: &SuccessMatrix) -> Self {
-        Self::of(counts.classes(), |i, j| (counts.attempts(i, j), counts.successes(i, j)))
-    }
-
-    /// From trials and events of each ordered pair. Pairs without trials in a direction are left out.
-    fn of(classes: usize, cell: impl Fn(usize, usize) -> (u64, u64)) -> Self {
-        let ordered = (0..classes).flat_map(|i| (i + 1..classes).map(move |j| (i, j)));
-        let pair = |(i, j)| {
-            let ((n, there), (m, back)) = (cell(i, j), cell(j, i));
-            (n > 0 && m > 0 && there + back > 0).then(|| PairChance::of(n, m, there + back))
-        };
-        Self { pairs: ordered.filter_map(pair).collect() }
+    /// From the counts of pairs.
+    pub fn of(pairs: &[PairCounts]) -> Self {
+        let possible = pairs.iter().filter(|pair| pair.has_events());
+        let chance =
+            |pair: &PairCounts| PairChance::of(pair.trials[0], pair.trials[1], pair.events.iter().sum());
+        Self { pairs: possible.map(chance).collect() }
     }
 
     /// `A1`, normalised `A1` and largest gap of one redrawn matrix.
@@ -130,7 +109,7 @@ impl Chance {
 impl PairChance {
     /// The hypergeometric distribution of `events` among `n + m` trials, by its recurrence from the mode,
     /// where nothing underflows but what is 0 anyway.
-    fn of(n: u64, m: u64, events: u64) -> Self {
+    pub fn of(n: u64, m: u64, events: u64) -> Self {
         let (first, last) = (events.saturating_sub(m), events.min(n));
         // Weight of one more event in the first direction, relative to `x` of them.
         let ratio = |x: u64| ((events - x) * (n - x)) as f64 / ((x + 1) * (m + x + 1 - events)) as f64;
@@ -152,11 +131,35 @@ impl PairChance {
     }
 
     /// The rates of the two directions in one redrawn matrix.
-    fn draw(&self, rng: &mut impl Rng) -> (f64, f64) {
+    pub fn draw(&self, rng: &mut impl Rng) -> (f64, f64) {
+        let there = self.draw_events(rng) as f64;
+        (there / self.trials[0], (self.events - there) / self.trials[1])
+    }
+
+    /// The number of events in the first direction in one redrawn matrix.
+    pub fn draw_events(&self, rng: &mut impl Rng) -> u64 {
         let uniform: f64 = rng.random();
         let at = self.cumulative.partition_point(|&below| below <= uniform).min(self.cumulative.len() - 1);
-        let there = self.first + at as f64;
-        (there / self.trials[0], (self.events - there) / self.trials[1])
+        self.first as u64 + at as u64
+    }
+
+    /// Chance of a division that is less likely than `there` events in the first direction, and half the
+    /// chance of one that is exactly as likely: Fisher's two-sided test with Lancaster's mid-p, which does
+    /// not reject too rarely with small counts.
+    pub fn two_sided_mid_p(&self, there: u64) -> f64 {
+        let chance =
+            |at: usize| self.cumulative[at] - at.checked_sub(1).map_or(0.0, |before| self.cumulative[before]);
+        let observed = chance(there as usize - self.first as usize);
+        let part = |chance: f64| {
+            if (chance - observed).abs() <= 1e-7 * observed {
+                0.5 * chance
+            } else if chance < observed {
+                chance
+            } else {
+                0.0
+            }
+        };
+        (0..self.cumulative.len()).map(|at| part(chance(at))).sum::<f64>().clamp(0.0, 1.0)
     }
 }
 

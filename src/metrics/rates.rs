@@ -35,6 +35,12 @@ impl RateMatrix {
         Self { classes, rates: cells.map(|(i, j)| rate(i, j)).collect() }
     }
 
+    /// From rates without counts, row by row; `None` unless there are `K * K` of them, each in `[0, 1]`.
+    pub fn from_rates(classes: usize, rates: Vec<Option<f64>>) -> Option<Self> {
+        let valid = rates.iter().flatten().all(|rate| (0.0..=1.0).contains(rate));
+        (valid && classes.checked_mul(classes) == Some(rates.len())).then_some(Self { classes, rates })
+    }
+
     /// Each row of the counts divided by its total. The row of a class without images is absent.
     pub fn of_confusion(counts: &ConfusionMatrix) -> Self {
         let totals: Vec<u64> = (0..counts.classes()).map(|class| counts.row_total(class)).collect();
@@ -60,12 +66,28 @@ impl RateMatrix {
 
     /// The pairs with both directions known, in order. A pair with an absent class says nothing about
     /// symmetry, so it is left out and not taken as 0.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = Pair> + '_ {
+    pub(super) fn pairs(&self) -> impl Iterator<Item = Pair> + Clone + '_ {
         (0..self.classes).flat_map(move |low| {
             (low + 1..self.classes).filter_map(move |high| {
                 Some(Pair { low, high, up: self.rate(low, high)?, down: self.rate(high, low)? })
             })
         })
+    }
+
+    /// Mean over the classes of `from` of the summed rates into the *other* classes of `to`: what a class of
+    /// `from` loses to `to`. `None` when no class of `from` has a known rate into one of `to`.
+    ///
+    /// Symmetry between classes carries over to this normalisation only for sets of equal size: a small set
+    /// gets more from a large one than it gives, per class.
+    pub fn flow_per_source(&self, from: &[usize], to: &[usize]) -> Option<f64> {
+        let lost: Vec<f64> = from
+            .iter()
+            .filter_map(|&i| {
+                let rates = to.iter().filter(|&&j| j != i).filter_map(|&j| self.rate(i, j));
+                rates.fold(None, |sum, rate| Some(sum.unwrap_or(0.0) + rate))
+            })
+            .collect();
+        (!lost.is_empty()).then(|| lost.iter().sum::<f64>() / lost.len() as f64)
     }
 
     /// Mean rate over the ordered pairs of two different classes, the first in `from`, the second in `to`;
@@ -98,6 +120,15 @@ mod tests {
         assert_eq!(rates.rate(1, 0), None);
         let pairs: Vec<Pair> = rates.pairs().collect();
         assert_eq!(pairs, [Pair { low: 0, high: 2, up: 0.0, down: 0.25 }]);
+    }
+
+    #[test]
+    fn rates_from_elsewhere_are_checked() {
+        assert!(RateMatrix::from_rates(2, vec![Some(1.0), Some(0.0), None, None]).is_some());
+        assert_eq!(RateMatrix::from_rates(2, vec![None; 3]), None);
+        for wrong in [f64::NAN, -0.1, 1.1, f64::INFINITY] {
+            assert_eq!(RateMatrix::from_rates(1, vec![Some(wrong)]), None);
+        }
     }
 
     #[test]

@@ -6,14 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::groups::{GroupFigures, GroupFlow};
 use super::{
-    ConfusionMatrix, GroupColumn, RateMatrix, Robustness, SourceFigures, SuccessMatrix, SymmetryFigures,
-    TargetFigures, TargetedFigures,
+    ConfusionMatrix, GroupColumn, ImageOutcomes, RateMatrix, Robustness, SourceFigures, SuccessMatrix,
+    SymmetryFigures, SymmetryTests, TargetFigures, TargetedFigures,
 };
 use crate::Seed;
 
 /// Version of the serialised form of [`FairnessReport`]. It rises when a field changes its meaning or goes
 /// away, not when one is added.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// 2: figures of spread and asymmetry have intervals, the penalties and the gap of group flows are figures
+/// and not bare numbers, and `targeted.micro_success` has no Wilson interval any more.
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// What an audit counted: the whole input of a report. Every matrix has the classes in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct AuditCounts {
     pub untargeted: Option<ConfusionMatrix>,
     /// Outcomes of the targeted attack.
     pub targeted: Option<SuccessMatrix>,
+    /// The same outcomes image by image, from which the targeted figures get intervals.
+    pub outcomes: Option<ImageOutcomes>,
     /// Groupings of the classes.
     pub groups: Vec<GroupColumn>,
 }
@@ -39,6 +44,13 @@ impl AddAssign<&Self> for AuditCounts {
         match (&mut self.untargeted, &other.untargeted) {
             (Some(sum), Some(more)) => *sum += more,
             (none, more) => *none = none.take().or_else(|| more.clone()),
+        }
+        match (&mut self.outcomes, &other.outcomes) {
+            (Some(sum), Some(more)) => *sum += more,
+            (none, more) if self.targeted.is_none() => none.clone_from(more),
+            // Outcomes of one part would give figures of that part alone.
+            (some, _) if other.targeted.is_some() => *some = None,
+            _ => {}
         }
         match (&mut self.targeted, &other.targeted) {
             (Some(sum), Some(more)) => *sum += more,
@@ -80,6 +92,8 @@ pub struct ConfusionFigures {
     pub target: TargetFigures,
     /// Whether confusions are mutual. Read it next to the accuracy.
     pub symmetry: Option<SymmetryFigures>,
+    /// Tests of symmetry. `None` without draws or without two classes with images.
+    pub tests: Option<SymmetryTests>,
 }
 
 /// Figures of one grouping of the classes.
@@ -100,8 +114,8 @@ pub struct GroupReport {
 }
 
 impl FairnessReport {
-    /// Computes everything. Noise floors come from `draws` redrawn matrices each (a few thousand); with
-    /// 0 there are none. The same counts, seed and draws give the same report on any number of threads.
+    /// Computes everything. Noise floors and intervals come from `draws` redrawn matrices each (a few
+    /// thousand); with 0 there are only those in closed form. The same counts, seed and draws give the same report on any number of threads.
     pub fn compute(counts: &AuditCounts, seed: Seed, draws: u32) -> Self {
         let seed = seed.purpose("noise floor");
         Self {
@@ -113,11 +127,17 @@ impl FairnessReport {
                 .untargeted
                 .as_ref()
                 .map(|matrix| ConfusionFigures::of(matrix, seed.purpose("untargeted"), draws)),
-            targeted: counts
-                .targeted
-                .as_ref()
-                .map(|matrix| TargetedFigures::of(matrix, seed.purpose("targeted"), draws)),
-            groups: counts.groups.iter().map(|column| GroupReport::of(column, counts)).collect(),
+            targeted: counts.targeted.as_ref().map(|matrix| match &counts.outcomes {
+                Some(outcomes) => TargetedFigures::of_images(outcomes, seed.purpose("targeted"), draws),
+                None => TargetedFigures::of(matrix, seed.purpose("targeted"), draws),
+            }),
+            groups: counts
+                .groups
+                .iter()
+                .map(|column| {
+                    GroupReport::of(column, counts, seed.purpose("groups").purpose(&column.name), draws)
+                })
+                .collect(),
         }
     }
 }
@@ -128,24 +148,27 @@ impl ConfusionFigures {
         Self {
             images: counts.total(),
             robustness: Robustness::of(counts),
-            source: SourceFigures::of(counts),
-            target: TargetFigures::of(counts),
+            source: SourceFigures::of(counts, seed.purpose("source"), draws),
+            target: TargetFigures::of(counts, seed.purpose("target"), draws),
             symmetry: SymmetryFigures::of_confusion(counts, seed, draws),
+            tests: SymmetryTests::of(counts, seed.purpose("tests"), draws).filter(|_| draws > 0),
         }
     }
 }
 
 impl GroupReport {
-    fn of(column: &GroupColumn, counts: &AuditCounts) -> Self {
+    fn of(column: &GroupColumn, counts: &AuditCounts, seed: Seed, draws: u32) -> Self {
         let (groups, members): (Vec<String>, Vec<Vec<usize>>) = column.members().into_iter().unzip();
         Self {
             column: column.name.clone(),
-            clean: GroupFigures::of(&counts.clean, &members),
-            untargeted: counts.untargeted.as_ref().map(|matrix| GroupFigures::of(matrix, &members)),
-            targeted: counts
-                .targeted
+            clean: GroupFigures::of(&counts.clean, &members, seed.purpose("clean"), draws),
+            untargeted: counts
+                .untargeted
                 .as_ref()
-                .map(|matrix| GroupFlow::of(&RateMatrix::of_success(matrix), &members)),
+                .map(|matrix| GroupFigures::of(matrix, &members, seed.purpose("untargeted"), draws)),
+            targeted: counts.targeted.as_ref().map(|matrix| {
+                GroupFlow::of(&RateMatrix::of_success(matrix), &members, matrix.total_attempts())
+            }),
             groups,
             members,
         }

@@ -17,10 +17,9 @@ impl Robustness {
     /// From counts.
     pub fn of(counts: &ConfusionMatrix) -> Self {
         let per_class: Vec<Rate> = class_accuracies(counts).into_iter().flatten().collect();
-        let mean = per_class.iter().map(|rate| rate.value).sum::<f64>() / per_class.len() as f64;
         Self {
             micro_accuracy: Rate::of(counts.correct(), counts.total()),
-            macro_accuracy: (!per_class.is_empty()).then(|| Figure::new(mean, counts.total())),
+            macro_accuracy: Figure::mean_of(&per_class, counts.total()),
         }
     }
 }

@@ -2,9 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use rayon::prelude::*;
+
 use super::extremes::extremes;
+use super::noise::PairChance;
 use super::robustness::class_accuracies;
-use super::{ClassRate, ConfusionMatrix, Figure, Rate};
+use super::spread::{Proportion, spread_intervals};
+use super::{ClassRate, ConfusionMatrix, Figure, Inequality, Rate};
+use crate::Seed;
 
 /// Figures of classes as the source of errors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,23 +21,101 @@ pub struct SourceFigures {
     pub worst: Option<ClassRate>,
     /// The class with the highest accuracy.
     pub best: Option<ClassRate>,
+    /// The lowest accuracy, with an interval of the lowest true accuracy, whichever class has it.
+    pub lowest: Option<Figure>,
+    /// The worst class chosen on one half of the images and measured on the other, the mean over random
+    /// halves: free of the bias of choosing and measuring on the same images, but the class is chosen on
+    /// half of them and so not always the worst. In `[0, 1]`. Has no interval; `None` without draws or
+    /// without two images of a class.
+    pub worst_split_half: Option<Figure>,
     /// Accuracy of the best class minus that of the worst, in `[0, 1]`.
     pub gap: Option<Figure>,
+    /// How unequal the accuracies are.
+    pub inequality: Option<Inequality>,
 }
 
 impl SourceFigures {
-    /// From counts.
-    pub fn of(counts: &ConfusionMatrix) -> Self {
-        let per_class = class_accuracies(counts);
+    /// From counts. Intervals come from `draws` redrawn accuracies; with 0 there are none.
+    pub fn of(counts: &ConfusionMatrix, seed: Seed, draws: u32) -> Self {
+        Self::of_rates(class_accuracies(counts), seed, draws)
+    }
+
+    /// From the accuracy of each class.
+    pub fn of_rates(per_class: Vec<Option<Rate>>, seed: Seed, draws: u32) -> Self {
         let found = extremes(per_class.iter().map(|rate| Some(rate.as_ref()?.value)));
         let at = |class: usize| per_class[class].map(|rate| ClassRate { class, rate });
-        Self {
-            worst: found.as_ref().and_then(|found| at(found.lowest)),
+        let images = per_class.iter().flatten().map(|rate| rate.n).sum();
+        let known: Vec<f64> = per_class.iter().flatten().map(|rate| rate.value).collect();
+        let worst = found.as_ref().and_then(|found| at(found.lowest));
+        let mut figures = Self {
+            worst,
             best: found.as_ref().and_then(|found| at(found.highest)),
-            gap: found.map(|found| Figure::new(found.gap, counts.total())),
+            lowest: worst.map(|worst| Figure::new(worst.rate.value, images)),
+            worst_split_half: split_half(&per_class, seed.purpose("split half"), draws),
+            gap: found.map(|found| Figure::new(found.gap, images)),
+            inequality: Inequality::of(&known, images),
             per_class,
+        };
+        if draws > 0 && !known.is_empty() {
+            figures.add_intervals(seed.purpose("interval"), draws);
+        }
+        figures
+    }
+
+    fn add_intervals(&mut self, seed: Seed, draws: u32) {
+        let proportion = |rate: &Rate| Proportion { share: rate.value, trials: rate.n };
+        let proportions: Vec<Proportion> = self.per_class.iter().flatten().map(proportion).collect();
+        let found = spread_intervals(&proportions, spread_values, seed, draws);
+        let mut figures = vec![self.lowest.as_mut(), self.gap.as_mut()];
+        if let Some(inequality) = &mut self.inequality {
+            figures.extend(inequality.figures_mut());
+        }
+        for (figure, (low, high)) in figures.into_iter().zip(found) {
+            if let Some(figure) = figure {
+                figure.set_interval(low, high);
+            }
         }
     }
+}
+
+/// The figures that have intervals, in their order. A figure that needs a mean above 0 is 0 without.
+fn spread_values(shares: &[f64]) -> [f64; 8] {
+    let mut values = [0.0; 8];
+    let (low, high) = shares.iter().fold((1.0_f64, 0.0_f64), |(low, high), &x| (low.min(x), high.max(x)));
+    (values[0], values[1]) = (low, high - low);
+    if let Some(mut inequality) = Inequality::of(shares, 0) {
+        for (value, figure) in values[2..].iter_mut().zip(inequality.figures_mut()) {
+            *value = figure.map_or(0.0, |figure| figure.value);
+        }
+    }
+    values
+}
+
+/// A class with at least two images, and how its right ones fall in two halves.
+struct Halves {
+    images: u64,
+    chance: PairChance,
+}
+
+fn split_half(per_class: &[Option<Rate>], seed: Seed, draws: u32) -> Option<Figure> {
+    let halves: Vec<Halves> = per_class
+        .iter()
+        .flatten()
+        .filter(|rate| rate.n >= 2)
+        .map(|rate| Halves {
+            images: rate.n,
+            chance: PairChance::of(rate.n / 2, rate.n.div_ceil(2), rate.successes),
+        })
+        .collect();
+    let images = halves.iter().map(|half| half.images).sum();
+    let worst = |draw: u32| -> Option<f64> {
+        let mut rng = seed.at(u64::from(draw)).rng();
+        let drawn: Vec<(f64, f64)> = halves.iter().map(|half| half.chance.draw(&mut rng)).collect();
+        let chosen = extremes(drawn.iter().map(|rates| Some(rates.0)))?.lowest;
+        Some(drawn[chosen].1)
+    };
+    let sum: f64 = (0..draws).into_par_iter().map(worst).collect::<Option<Vec<f64>>>()?.iter().sum();
+    (draws > 0).then(|| Figure::new(sum / f64::from(draws), images))
 }
 
 #[cfg(test)]
@@ -41,7 +124,7 @@ mod tests {
 
     #[test]
     fn worst_and_best_are_among_the_classes_with_images() {
-        let found = SourceFigures::of(&[[0, 0, 0], [1, 3, 0], [0, 3, 1]].into());
+        let found = SourceFigures::of(&[[0, 0, 0], [1, 3, 0], [0, 3, 1]].into(), Seed::new(0), 0);
         assert_eq!(found.per_class[0], None);
         assert_eq!(found.worst.unwrap().class, 2);
         assert_eq!((found.best.unwrap().class, found.best.unwrap().rate.n), (1, 4));
@@ -50,7 +133,30 @@ mod tests {
 
     #[test]
     fn without_images_there_is_no_worst_class() {
-        let found = SourceFigures::of(&ConfusionMatrix::new(2));
+        let found = SourceFigures::of(&ConfusionMatrix::new(2), Seed::new(0), 9);
         assert_eq!((found.worst, found.gap), (None, None));
+    }
+
+    // Two classes of two images: one right and one wrong, and both right. On either half the first class
+    // is chosen when its wrong image is there, and then its other image is right; otherwise both classes
+    // are right, the first of equals is chosen, and its wrong image is in the second half. So half of the
+    // splits give 1 and the others 0.
+    #[test]
+    fn the_class_is_chosen_on_one_half_and_measured_on_the_other() {
+        let found = SourceFigures::of(&[[1, 1], [0, 2]].into(), Seed::new(0), 10_000);
+        let half = found.worst_split_half.unwrap();
+        assert!((half.value - 0.5).abs() < 0.02, "{}", half.value);
+        assert_eq!(half.n, 4);
+        assert_eq!(SourceFigures::of(&[[1, 0], [0, 1]].into(), Seed::new(0), 9).worst_split_half, None);
+    }
+
+    #[test]
+    fn every_figure_of_spread_has_an_interval() {
+        let found = SourceFigures::of(&[[5, 5, 0], [1, 9, 0], [2, 2, 6]].into(), Seed::new(0), 200);
+        let mut inequality = found.inequality.unwrap();
+        for figure in inequality.figures_mut().into_iter().chain([found.gap.as_ref().copied().as_mut()]) {
+            let figure = figure.unwrap();
+            assert!(figure.low.unwrap() <= figure.high.unwrap());
+        }
     }
 }

@@ -3,7 +3,8 @@
 use std::ops::AddAssign;
 
 /// Outcomes of targeted attacks: for each ordered pair of source (true label) and target, how many
-/// attacks were made and how many ended in the target. The diagonal stays empty.
+/// attacks were made and how many ended in the target. The diagonal holds the images of a target's own
+/// class, where somebody ran the attack on them too; only the "loose" success rate counts them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SuccessMatrix {
     classes: usize,
@@ -17,7 +18,7 @@ impl SuccessMatrix {
         Self { classes, attempts: vec![0; classes * classes], successes: vec![0; classes * classes] }
     }
 
-    /// Counts one attack on an image of `source`. Both classes are below `K` and differ.
+    /// Counts one attack on an image of `source`. Both classes are below `K`.
     pub fn add(&mut self, source: usize, target: usize, succeeded: bool) {
         let cell = source * self.classes + target;
         self.attempts[cell] += 1;
@@ -45,14 +46,18 @@ impl SuccessMatrix {
         (attempts > 0).then(|| self.successes(source, target) as f64 / attempts as f64)
     }
 
-    /// Number of attacks.
+    /// Number of attacks towards another class.
     pub fn total_attempts(&self) -> u64 {
-        self.attempts.iter().sum()
+        self.off_diagonal(&self.attempts)
     }
 
-    /// Number of attacks that ended in their target.
+    /// Number of attacks towards another class that ended in their target.
     pub fn total_successes(&self) -> u64 {
-        self.successes.iter().sum()
+        self.off_diagonal(&self.successes)
+    }
+
+    fn off_diagonal(&self, cells: &[u64]) -> u64 {
+        cells.iter().sum::<u64>() - cells.iter().step_by(self.classes + 1).sum::<u64>()
     }
 }
 

@@ -9,12 +9,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::noise::{Chance, Floors};
+use super::pair_bootstrap::PairBootstrap;
+use super::pairs::{Compared, PairCounts};
 use super::rates::Pair;
-use super::{ConfusionMatrix, Figure, RateMatrix, SuccessMatrix};
+use super::{ConfusionMatrix, Figure, RateMatrix, SuccessMatrix, spectral};
 use crate::Seed;
 
 /// The constant in the Sy-FAR penalty with which the method trains.
 const TRAINING_EPSILON: f64 = 0.1;
+
+/// Pairs with less mass than this have no part in the log-space variant of the penalty.
+const LOG_MASS: f64 = 0.05;
+
+/// Offset inside the logarithms of that variant.
+const LOG_OFFSET: f64 = 1e-6;
 
 /// Figures of pairwise symmetry, over all pairs of classes with both directions known.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,10 +37,18 @@ pub struct SymmetryFigures {
     pub a1_normalised: Option<Figure>,
     /// The pair with the largest difference.
     pub largest_gap: PairGap,
-    /// The penalty of Sy-FAR with the constant of its training, 0.1.
-    pub penalty_training: f64,
-    /// The penalty of Sy-FAR with the constant of its published evaluation, `1 / K`.
-    pub penalty_evaluation: f64,
+    /// The penalty of Sy-FAR with the constant of its training, 0.1. In `[0, A1]`.
+    pub penalty_training: Figure,
+    /// The penalty of Sy-FAR with the constant of its published evaluation, `1 / K`. In `[0, A1]`.
+    pub penalty_evaluation: Figure,
+    /// The "improved" penalty of the published evaluation, see [`log_penalty`].
+    pub log_penalty: Figure,
+    /// `||C - C^T|| / ||C + C^T||` in the Frobenius norm without the diagonal, in `[0, 1]`. Large
+    /// confusions weigh more than in `A1`. `None` without any error.
+    pub frobenius_ratio: Option<Figure>,
+    /// Largest singular value of the off-diagonal part, in `[0, K - 1]`: how large and how concentrated
+    /// errors are. It is no measure of symmetry, and 0 only without errors.
+    pub spectral_norm: Figure,
 }
 
 /// Two classes whose rates differ, in the order in which the rate is higher.
@@ -51,76 +67,132 @@ pub struct PairGap {
 }
 
 impl SymmetryFigures {
-    /// Of errors. `None` when no two classes have images. Noise floors come from `draws` redrawn
-    /// matrices; with 0 there are none.
+    /// Of errors. `None` when no two classes have images. Noise floors and intervals come from `draws`
+    /// redrawn matrices each; with 0 there are none.
     pub fn of_confusion(counts: &ConfusionMatrix, seed: Seed, draws: u32) -> Option<Self> {
-        let rates = RateMatrix::of_confusion(counts);
-        let found = Asymmetry::of(&rates)?;
-        let floors = Floors::of(&found, &Chance::of_confusion(counts), seed, draws);
-        Some(Self::assemble(&rates, &found, &floors, counts.total()))
+        let compared = Compared::of_confusion(counts);
+        Self::of_pairs(counts.classes(), compared.number, &compared.pairs, counts.total(), seed, draws)
     }
 
-    /// Of targeted attacks. `None` when no pair was attacked in both directions.
+    /// Of targeted attacks. `None` when no pair was attacked in both directions. Noise floors only: for
+    /// intervals one has to know which attacks were made on the same image, see
+    /// [`super::TargetedFigures::of_images`].
     pub fn of_success(counts: &SuccessMatrix, seed: Seed, draws: u32) -> Option<Self> {
-        let rates = RateMatrix::of_success(counts);
-        let found = Asymmetry::of(&rates)?;
-        let floors = Floors::of(&found, &Chance::of_success(counts), seed, draws);
+        let compared = Compared::of_success(counts);
         let attempts =
-            |pair: Pair| counts.attempts(pair.low, pair.high) + counts.attempts(pair.high, pair.low);
-        let compared = rates.pairs().map(attempts).sum();
-        Some(Self::assemble(&rates, &found, &floors, compared))
+            |pair: &(usize, usize)| counts.attempts(pair.0, pair.1) + counts.attempts(pair.1, pair.0);
+        let ordered = (0..counts.classes()).flat_map(|i| (i + 1..counts.classes()).map(move |j| (i, j)));
+        let both = |&(i, j): &(usize, usize)| counts.attempts(i, j) > 0 && counts.attempts(j, i) > 0;
+        let attacks = ordered.filter(both).map(|pair| attempts(&pair)).sum();
+        let mut found = Self::point(counts.classes(), compared.number, &compared.pairs, attacks)?;
+        found.add_floors(&compared.pairs, seed, draws);
+        Some(found)
     }
 
-    fn assemble(rates: &RateMatrix, found: &Asymmetry, floors: &Floors, n: u64) -> Self {
+    /// Of errors, from the pairs that have any, in any order: what a sparse matrix can give. `compared` is
+    /// the number of pairs with images of both classes and `n` the number of images. `None` without a
+    /// pair; where no pair has an event, one without stands for all.
+    pub fn of_pairs(
+        classes: usize,
+        compared: usize,
+        pairs: &[PairCounts],
+        n: u64,
+        seed: Seed,
+        draws: u32,
+    ) -> Option<Self> {
+        let mut found = Self::point(classes, compared, pairs, n)?;
+        found.add_floors(pairs, seed, draws);
+        if draws > 0 {
+            PairBootstrap::of(classes, pairs).fill(&mut found, seed.purpose("interval"), draws);
+        }
+        Some(found)
+    }
+
+    /// The figures alone.
+    pub(super) fn point(classes: usize, compared: usize, pairs: &[PairCounts], n: u64) -> Option<Self> {
+        let rates = || pairs.iter().map(|pair| pair.rates());
+        let found = Asymmetry::of(classes, rates())?;
         let Pair { low, high, up, down } = found.largest;
         let (from, to, forward, backward) =
             if up >= down { (low, high, up, down) } else { (high, low, down, up) };
-        Self {
-            pairs: found.pairs,
-            a1: Figure { noise: floors.a1, ..Figure::new(found.a1, n) },
-            a1_normalised: found
-                .normalised()
-                .map(|value| Figure { noise: floors.a1_normalised, ..Figure::new(value, n) }),
-            largest_gap: PairGap {
-                from,
-                to,
-                forward,
-                backward,
-                gap: Figure { noise: floors.largest_gap, ..Figure::new(forward - backward, n) },
-            },
-            penalty_training: penalty(rates, TRAINING_EPSILON),
-            penalty_evaluation: penalty(rates, 1.0 / rates.classes() as f64),
-        }
+        let figure = |value: f64| Figure::new(value, n);
+        Some(Self {
+            pairs: compared,
+            a1: figure(found.a1),
+            a1_normalised: found.normalised().map(figure),
+            largest_gap: PairGap { from, to, forward, backward, gap: figure(forward - backward) },
+            penalty_training: figure(found.penalty_training),
+            penalty_evaluation: figure(found.penalty_evaluation),
+            log_penalty: figure(found.log_penalty),
+            frobenius_ratio: found.frobenius_ratio().map(figure),
+            spectral_norm: figure(spectral::of_pairs(classes, rates())),
+        })
+    }
+
+    pub(super) fn add_floors(&mut self, pairs: &[PairCounts], seed: Seed, draws: u32) {
+        let observed = [
+            self.a1.value,
+            self.a1_normalised.map_or(0.0, |figure| figure.value),
+            self.largest_gap.gap.value,
+        ];
+        let [a1, normalised, gap] = Floors::of(observed, &Chance::of(pairs), seed, draws);
+        self.a1.noise = a1;
+        self.a1_normalised.iter_mut().for_each(|figure| figure.noise = normalised);
+        self.largest_gap.gap.noise = gap;
     }
 }
 
 /// What is asymmetric in one matrix of rates.
 pub(super) struct Asymmetry {
-    pairs: usize,
     /// Sum over pairs of `|a - b|`.
     pub a1: f64,
     /// Sum over pairs of `a + b`.
     mass: f64,
     largest: Pair,
+    pub penalty_training: f64,
+    pub penalty_evaluation: f64,
+    pub log_penalty: f64,
+    /// Sums over pairs of `(a - b)^2` and `(a + b)^2`.
+    squares: [f64; 2],
 }
 
 impl Asymmetry {
     /// `None` when there is no pair.
-    pub fn of(rates: &RateMatrix) -> Option<Self> {
-        let mut pairs = rates.pairs();
-        let start = |pair: Pair| Self { pairs: 1, a1: pair.gap(), mass: pair.up + pair.down, largest: pair };
-        let first = start(pairs.next()?);
-        Some(pairs.fold(first, |sum, pair| Self {
-            pairs: sum.pairs + 1,
-            a1: sum.a1 + pair.gap(),
-            mass: sum.mass + pair.up + pair.down,
-            largest: if pair.gap() > sum.largest.gap() { pair } else { sum.largest },
-        }))
+    pub fn of(classes: usize, pairs: impl Iterator<Item = Pair> + Clone) -> Option<Self> {
+        let evaluation_epsilon = 1.0 / classes as f64;
+        let mut sum = Self {
+            a1: 0.0,
+            mass: 0.0,
+            largest: pairs.clone().next()?,
+            penalty_training: 0.0,
+            penalty_evaluation: 0.0,
+            log_penalty: 0.0,
+            squares: [0.0; 2],
+        };
+        for pair in pairs {
+            let (gap, mass) = (pair.gap(), pair.up + pair.down);
+            sum.a1 += gap;
+            sum.mass += mass;
+            sum.penalty_training += pair_penalty(pair, TRAINING_EPSILON);
+            sum.penalty_evaluation += pair_penalty(pair, evaluation_epsilon);
+            sum.log_penalty += pair_log_penalty(pair);
+            sum.squares[0] += gap * gap;
+            sum.squares[1] += mass * mass;
+            if gap > sum.largest.gap() {
+                sum.largest = pair;
+            }
+        }
+        Some(sum)
     }
 
     /// `A1` over the mass, at most 1; `None` without mass.
     pub fn normalised(&self) -> Option<f64> {
         (self.mass > 0.0).then(|| (self.a1 / self.mass).min(1.0))
+    }
+
+    /// `None` without mass.
+    pub fn frobenius_ratio(&self) -> Option<f64> {
+        (self.mass > 0.0).then(|| (self.squares[0] / self.squares[1]).sqrt().min(1.0))
     }
 
     /// The largest difference of a pair.
@@ -132,13 +204,34 @@ impl Asymmetry {
 /// The penalty of Sy-FAR, the sum over pairs of `|a - b| / (a + b + epsilon) * (a + b)` with `a = C_ij`
 /// and `b = C_ji`. Pairs whose rates are both far below `epsilon` hardly count.
 pub fn penalty(rates: &RateMatrix, epsilon: f64) -> f64 {
-    rates
-        .pairs()
-        .map(|pair| {
-            let mass = pair.up + pair.down;
-            pair.gap() / (mass + epsilon) * mass
-        })
-        .sum()
+    rates.pairs().map(|pair| pair_penalty(pair, epsilon)).sum()
+}
+
+fn pair_penalty(pair: Pair, epsilon: f64) -> f64 {
+    let mass = pair.up + pair.down;
+    pair.gap() / (mass + epsilon) * mass
+}
+
+/// The "improved" penalty of the published evaluation of Sy-FAR: the sum over the pairs with
+/// `a + b > 0.05` of `(ln(1 + a + 1e-6) - ln(1 + b + 1e-6))^2 (a + b)`. At least 0. It is quadratic, so
+/// many small differences hardly count, and it jumps where a pair passes 0.05.
+pub fn log_penalty(rates: &RateMatrix) -> f64 {
+    rates.pairs().map(pair_log_penalty).sum()
+}
+
+fn pair_log_penalty(pair: Pair) -> f64 {
+    let mass = pair.up + pair.down;
+    if mass <= LOG_MASS {
+        return 0.0;
+    }
+    let difference = (pair.up + LOG_OFFSET).ln_1p() - (pair.down + LOG_OFFSET).ln_1p();
+    difference * difference * mass
+}
+
+/// The largest singular value of the off-diagonal part, in `[0, K - 1]`. Pairs with an unknown direction
+/// count as 0.
+pub fn spectral_norm(rates: &RateMatrix) -> f64 {
+    spectral::of_pairs(rates.classes(), rates.pairs())
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ proptest! {
         prop_assert_eq!(p.symmetry.is_some(), q.symmetry.is_some());
         if let (Some(p), Some(q)) = (p.symmetry, q.symmetry) {
             prop_assert!(close(p.a1.value, q.a1.value));
-            prop_assert!(close(p.penalty_training, q.penalty_training));
+            prop_assert!(close(p.penalty_training.value, q.penalty_training.value));
             prop_assert!(close(p.largest_gap.gap.value, q.largest_gap.gap.value));
         }
     }
@@ -140,7 +140,7 @@ proptest! {
             prop_assert!(symmetry.a1_normalised.is_none_or(|figure| unit.contains(&figure.value)));
             prop_assert!(unit.contains(&symmetry.largest_gap.gap.value));
             prop_assert!(symmetry.largest_gap.forward >= symmetry.largest_gap.backward);
-            prop_assert!(symmetry.penalty_training <= symmetry.a1.value);
+            prop_assert!(symmetry.penalty_training.value <= symmetry.a1.value);
             let noise = symmetry.a1.noise.unwrap();
             prop_assert!(noise.p_value > 0.0 && noise.p_value <= 1.0);
         }

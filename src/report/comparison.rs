@@ -148,8 +148,8 @@ fn symmetry(reports: &[Named], section: fn(&FairnessReport) -> Option<&SymmetryF
             let [from, to] = [gap.from, gap.to].map(|class| &report.classes[class]);
             Some(named(figure(&gap.gap), gap.gap.value, &format!("{from} > {to}")))
         }),
-        of("Sy-FAR penalty, eps 0.1", |_, found| Some(number(found.penalty_training))),
-        of("Sy-FAR penalty, eps 1/K", |_, found| Some(number(found.penalty_evaluation))),
+        of("Sy-FAR penalty, eps 0.1", |_, found| Some(figure(&found.penalty_training))),
+        of("Sy-FAR penalty, eps 1/K", |_, found| Some(figure(&found.penalty_evaluation))),
     ]
 }
 
@@ -202,11 +202,11 @@ fn disparity(group: &GroupReport, spread: &GroupSpread) -> String {
 fn flow_gap(group: &GroupReport, flow: &GroupFlow) -> Option<String> {
     let gap = flow.largest_gap?;
     let [from, to] = [gap.from, gap.to].map(|at| &group.groups[at]);
-    Some(named(number(gap.gap), gap.gap, &format!("{from} > {to}")))
+    Some(named(figure(&gap.gap), gap.gap.value, &format!("{from} > {to}")))
 }
 
 fn success(reports: &[Named]) -> Row {
-    row("success", reports, |report| report.targeted.as_ref()?.micro_success.as_ref().map(rate))
+    row("success", reports, |report| report.targeted.as_ref()?.micro_success.as_ref().map(figure))
 }
 
 /// A difference and whom it is between, which nobody is when there is none.

@@ -11,6 +11,7 @@ fn counts(untargeted: [[u64; 3]; 3], targeted: [[u64; 3]; 3]) -> AuditCounts {
         clean: confusion([[10, 0, 0], [1, 9, 0], [0, 0, 10]]),
         untargeted: Some(confusion(untargeted)),
         targeted: Some(success(targeted)),
+        outcomes: None,
         groups: vec![GroupColumn {
             name: "gender".into(),
             of_class: ["female", "male", "female"].map(String::from).to_vec(),

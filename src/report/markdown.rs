@@ -17,7 +17,7 @@ pub fn comparison(reports: &[(&str, &FairnessReport)]) -> String {
     lines.join("\n") + "\n"
 }
 
-fn line<'a>(first: &str, cells: impl Iterator<Item = &'a str>) -> String {
+pub(super) fn line<'a>(first: &str, cells: impl Iterator<Item = &'a str>) -> String {
     let cells: Vec<String> = cells.map(escape).collect();
     format!("| {} | {} |", escape(first), cells.join(" | "))
 }

@@ -4,14 +4,22 @@
 
 mod comparison;
 pub mod csv;
+mod document;
 #[cfg(test)]
 mod example;
+mod flat;
 mod headline;
 mod markdown;
+mod official;
 mod table;
 mod terminal;
 
+pub use document::{
+    METRICS_SCHEMA, METRICS_SCHEMA_VERSION, MetricsDocument, PartGroups, PartReport, flat_cell,
+};
+pub use flat::{FlatFigure, FlatFigures};
 pub use headline::{headline, headline_markdown};
 pub use markdown::comparison as markdown_comparison;
+pub use official::OfficialReport;
 pub use table::{Align, Table};
 pub use terminal::{comparison, summary};

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod resume;
+mod tables;
 mod whole;
 
 use std::path::{Path, PathBuf};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// For each module the modules that it may use; ARCHITECTURE.md says why.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("seed", &[]),
     ("metrics", &["seed"]),
     ("data", &["seed"]),
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("audit", &["attacks", "models", "data", "metrics", "run", "seed"]),
     ("train", &["objectives", "attacks", "models", "data", "metrics", "run", "seed"]),
     ("report", &["metrics", "seed"]),
+    ("tables", &["metrics", "seed"]),
     (
         "cli",
         &[
@@ -30,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
             "report",
             "run",
             "seed",
+            "tables",
             "train",
         ],
     ),

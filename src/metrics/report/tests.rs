@@ -7,6 +7,7 @@ fn counts() -> AuditCounts {
         clean: [[10, 0, 0], [0, 10, 0], [0, 0, 0]].into(),
         untargeted: Some([[4, 6, 0], [2, 8, 0], [0, 0, 0]].into()),
         targeted: Some(SuccessMatrix::with_attempts(10, [[0, 3, 1], [6, 0, 2], [5, 4, 0]])),
+        outcomes: None,
         groups: vec![GroupColumn {
             name: "gender".into(),
             of_class: ["f", "m", "m"].map(String::from).to_vec(),
@@ -42,7 +43,7 @@ fn what_was_not_attacked_is_absent() {
 fn numbers_are_numbers_and_absent_is_null_in_json() {
     let report = FairnessReport::compute(&counts(), Seed::new(0), 10);
     let json = serde_json::to_value(&report).unwrap();
-    assert_eq!(json["schema_version"], 1);
+    assert_eq!(json["schema_version"], 2);
     assert_eq!(json["untargeted"]["robustness"]["micro_accuracy"]["value"], 0.6);
     assert_eq!(json["untargeted"]["robustness"]["micro_accuracy"]["n"], 20);
     assert!(json["clean"]["source"]["per_class"][2].is_null());

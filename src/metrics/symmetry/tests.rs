@@ -19,8 +19,8 @@ fn figures_of_errors() {
     let found = errors(&[[12, 5, 3, 0], [1, 10, 4, 5], [3, 3, 14, 0], [8, 0, 4, 8]].into());
     close(found.a1.value, 1.1);
     close(found.a1_normalised.unwrap().value, 0.611_111_111_111_111_2);
-    close(found.penalty_training, 0.820_793_650_793_650_9);
-    close(found.penalty_evaluation, 0.598_300_310_800_310_8);
+    close(found.penalty_training.value, 0.820_793_650_793_650_9);
+    close(found.penalty_evaluation.value, 0.598_300_310_800_310_8);
     close(found.largest_gap.gap.value, 0.4);
     assert_eq!((found.largest_gap.from, found.largest_gap.to, found.pairs), (3, 0, 6));
     assert_eq!((found.largest_gap.forward, found.largest_gap.backward), (0.4, 0.0));
@@ -37,15 +37,37 @@ fn figures_of_targeted_attacks() {
     let found = SymmetryFigures::of_success(&counts, Seed::new(0), 0).unwrap();
     close(found.a1.value, 0.9);
     close(found.a1_normalised.unwrap().value, 0.428_571_428_571_428_5);
-    close(found.penalty_training, 0.784_285_714_285_714_5);
-    close(found.penalty_evaluation, 0.604_633_204_633_204_7);
+    close(found.penalty_training.value, 0.784_285_714_285_714_5);
+    close(found.penalty_evaluation.value, 0.604_633_204_633_204_7);
     assert_eq!((found.largest_gap.from, found.largest_gap.to, found.a1.n), (2, 0, 60));
+}
+
+// o = p - np.diag(p.diagonal()); s = a + b
+// print(((np.log1p(a + 1e-6) - np.log1p(b + 1e-6))**2 * s)[s > .05].sum())
+// print(np.linalg.norm(o - o.T) / np.linalg.norm(o + o.T), np.linalg.norm(o, 2))
+// (errors)  0.07413548250267069 0.7347264857411617 0.5092299062812844
+// (attacks) 0.1107776360557818 0.4353647708073434 0.849241320114578
+#[test]
+fn other_figures() {
+    let of_errors = errors(&[[12, 5, 3, 0], [1, 10, 4, 5], [3, 3, 14, 0], [8, 0, 4, 8]].into());
+    let counts = SuccessMatrix::with_attempts(10, [[0, 3, 1], [6, 0, 2], [5, 4, 0]]);
+    let of_attacks = SymmetryFigures::of_success(&counts, Seed::new(0), 0).unwrap();
+    close(of_errors.log_penalty.value, 0.074_135_482_502_670_69);
+    close(of_errors.frobenius_ratio.unwrap().value, 0.734_726_485_741_161_7);
+    close(of_errors.spectral_norm.value, 0.509_229_906_281_284_4);
+    close(of_attacks.log_penalty.value, 0.110_777_636_055_781_8);
+    close(of_attacks.frobenius_ratio.unwrap().value, 0.435_364_770_807_343_4);
+    close(of_attacks.spectral_norm.value, 0.849_241_320_114_578);
+    let rates = RateMatrix::of_success(&counts);
+    close(penalty(&rates, 0.1), of_attacks.penalty_training.value);
+    close(log_penalty(&rates), of_attacks.log_penalty.value);
+    close(spectral_norm(&rates), of_attacks.spectral_norm.value);
 }
 
 #[test]
 fn a_classifier_that_guesses_evenly_is_symmetric() {
     let found = errors(&[[5; 4]; 4].into());
-    assert_eq!((found.a1.value, found.penalty_training), (0.0, 0.0));
+    assert_eq!((found.a1.value, found.penalty_training.value), (0.0, 0.0));
     close(found.a1_normalised.unwrap().value, 0.0);
     close(found.largest_gap.gap.value, 0.0);
 }

@@ -1,0 +1,116 @@
+//! Binomial random numbers, exact and without rejection.
+
+use rand::{Rng, RngExt};
+use statrs::function::factorial::ln_binomial;
+
+/// Above this mean the walk starts at the mode and not at 0.
+const WALK_FROM_ZERO: f64 = 30.0;
+
+/// How many of `trials` succeed, each with `chance`, which is clamped to `[0, 1]`.
+///
+/// By inversion: one uniform number, and a walk over the outcomes that takes off their probabilities. From
+/// the mode outwards the walk has about as many steps as the standard deviation is large.
+pub(super) fn binomial(rng: &mut impl Rng, trials: u64, chance: f64) -> u64 {
+    if trials == 0 || chance <= 0.0 || chance.is_nan() {
+        return 0;
+    }
+    if chance >= 1.0 {
+        return trials;
+    }
+    if chance > 0.5 {
+        return trials - binomial(rng, trials, 1.0 - chance);
+    }
+    let uniform: f64 = rng.random();
+    if trials as f64 * chance < WALK_FROM_ZERO {
+        from_zero(uniform, trials, chance)
+    } else {
+        from_mode(uniform, trials, chance)
+    }
+}
+
+fn from_zero(mut uniform: f64, trials: u64, chance: f64) -> u64 {
+    let odds = chance / (1.0 - chance);
+    let mut probability = (trials as f64 * (-chance).ln_1p()).exp();
+    for successes in 0..trials {
+        uniform -= probability;
+        if uniform < 0.0 {
+            return successes;
+        }
+        probability *= odds * (trials - successes) as f64 / (successes + 1) as f64;
+        // Rounding may leave something of the uniform number where nothing can come any more.
+        if probability < 1e-300 {
+            return successes;
+        }
+    }
+    trials
+}
+
+fn from_mode(mut uniform: f64, trials: u64, chance: f64) -> u64 {
+    let odds = chance / (1.0 - chance);
+    let mode = ((trials + 1) as f64 * chance) as u64;
+    let at_mode =
+        (ln_binomial(trials, mode) + mode as f64 * chance.ln() + (trials - mode) as f64 * (-chance).ln_1p())
+            .exp();
+    uniform -= at_mode;
+    let (mut low, mut high) = (mode, mode);
+    let (mut below, mut above) = (at_mode, at_mode);
+    while uniform >= 0.0 {
+        if below + above < 1e-300 {
+            return mode;
+        }
+        if high < trials {
+            above *= odds * (trials - high) as f64 / (high + 1) as f64;
+            high += 1;
+            uniform -= above;
+            if uniform < 0.0 {
+                return high;
+            }
+        } else {
+            above = 0.0;
+        }
+        if low > 0 {
+            below *= low as f64 / (odds * (trials - low + 1) as f64);
+            low -= 1;
+            uniform -= below;
+            if uniform < 0.0 {
+                return low;
+            }
+        } else {
+            below = 0.0;
+        }
+    }
+    mode
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seed;
+    use statrs::distribution::{Binomial, Discrete};
+
+    /// Every outcome is as frequent as it is probable: the counts are within five standard deviations.
+    #[test]
+    fn outcomes_have_their_probabilities() {
+        for (trials, chance) in [(1, 0.3), (20, 0.05), (20, 0.5), (20, 0.95), (300, 0.4), (1000, 0.87)] {
+            let mut rng = Seed::new(trials).rng();
+            let draws = 40_000;
+            let mut counts = vec![0_u32; trials as usize + 1];
+            (0..draws).for_each(|_| counts[binomial(&mut rng, trials, chance) as usize] += 1);
+            let law = Binomial::new(chance, trials).unwrap();
+            for (outcome, &count) in counts.iter().enumerate() {
+                let expected = law.pmf(outcome as u64) * f64::from(draws);
+                let tolerance = 5.0 * expected.sqrt() + 1.0;
+                assert!((f64::from(count) - expected).abs() <= tolerance, "{trials} {chance} {outcome}");
+            }
+        }
+    }
+
+    #[test]
+    fn certain_outcomes() {
+        let mut rng = Seed::new(0).rng();
+        assert_eq!(binomial(&mut rng, 7, 0.0), 0);
+        assert_eq!(binomial(&mut rng, 7, 1.0), 7);
+        assert_eq!(binomial(&mut rng, 0, 0.5), 0);
+        assert!(binomial(&mut rng, 1_000_000_000, 0.5).abs_diff(500_000_000) < 200_000);
+    }
+}

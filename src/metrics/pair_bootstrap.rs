@@ -1,0 +1,215 @@
+//! Intervals of the figures of symmetry, from redrawn pairs of classes; see [`super::inversion`] for why
+//! not by percentiles.
+//!
+//! A possible truth keeps the mass `C_ij + C_ji` of every pair and changes how it is divided. Redrawing is
+//! stratified by class: the images of a class are drawn again from its row, so its errors compete.
+
+use super::SymmetryFigures;
+use super::binomial::binomial;
+use rand::RngExt;
+
+use super::inversion::{Shrinkage, Truth, intervals};
+use super::outcomes::Outcome;
+use super::pairs::PairCounts;
+use super::rates::Pair;
+use super::spectral;
+use super::symmetry::Asymmetry;
+use crate::Seed;
+
+/// Above so many pairs with events the spectral norm has no interval: each of the draws would cost as much
+/// as all other figures together.
+const MOST_SPECTRAL_PAIRS: usize = 50_000;
+
+/// Number of figures that come from the families.
+const FIGURES: usize = 7;
+
+/// An attack on an image: its cell, and whether it succeeded.
+type CellOutcome = (u32, bool);
+
+/// The pairs and the images that they share.
+pub(super) struct PairBootstrap<'a> {
+    classes: usize,
+    pairs: &'a [PairCounts],
+    /// Images of each class.
+    images: Vec<u64>,
+    /// The cells of each row: `2 p` is from the lower class of pair `p` to the higher, `2 p + 1` back.
+    rows: Vec<Vec<u32>>,
+    /// Of targeted attacks, the images of each class with their attacks; of errors, nothing.
+    attacked: Option<Vec<Vec<Vec<CellOutcome>>>>,
+}
+
+/// Rates of the pairs, from which counts are drawn.
+struct Rates<'a> {
+    bootstrap: &'a PairBootstrap<'a>,
+    pairs: Vec<Pair>,
+}
+
+impl<'a> PairBootstrap<'a> {
+    /// Of errors: the trials of a direction are all images of its true class.
+    pub fn of(classes: usize, pairs: &'a [PairCounts]) -> Self {
+        let mut images = vec![0; classes];
+        let mut rows = vec![Vec::new(); classes];
+        for (at, pair) in pairs.iter().enumerate() {
+            for (side, class) in [pair.low, pair.high].into_iter().enumerate() {
+                images[class] = pair.trials[side];
+                rows[class].push((2 * at + side) as u32);
+            }
+        }
+        Self { classes, pairs, images, rows, attacked: None }
+    }
+
+    /// Of targeted attacks: an image is drawn again with all attacks on it.
+    pub fn of_images(classes: usize, pairs: &'a [PairCounts], by_source: &[Vec<Vec<Outcome>>]) -> Self {
+        let mut cells = std::collections::HashMap::new();
+        for (at, pair) in pairs.iter().enumerate() {
+            cells.insert((pair.low, pair.high), 2 * at as u32);
+            cells.insert((pair.high, pair.low), 2 * at as u32 + 1);
+        }
+        let outcome =
+            |outcome: &Outcome| Some((*cells.get(&(outcome.source, outcome.target))?, outcome.succeeded));
+        let image = |outcomes: &Vec<Outcome>| outcomes.iter().filter_map(outcome).collect();
+        let attacked = by_source.iter().map(|images| images.iter().map(image).collect()).collect();
+        Self { attacked: Some(attacked), ..Self::of(classes, pairs) }
+    }
+
+    /// Puts the intervals into the figures of the same pairs.
+    pub fn fill(&self, found: &mut SymmetryFigures, seed: Seed, draws: u32) {
+        let rates = || self.pairs.iter().map(|pair| pair.rates());
+        let Some(observed) = values(self.classes, rates()) else { return };
+        let families = Shrinkage::families()
+            .map(|family| family.into_iter().map(|shrinkage| self.truth(shrinkage)).collect());
+        let ends = intervals(observed, &families, seed, draws);
+        let figures = [
+            Some(&mut found.a1),
+            found.a1_normalised.as_mut(),
+            Some(&mut found.largest_gap.gap),
+            Some(&mut found.penalty_training),
+            Some(&mut found.penalty_evaluation),
+            Some(&mut found.log_penalty),
+            found.frobenius_ratio.as_mut(),
+        ];
+        for (figure, ends) in figures.into_iter().zip(ends) {
+            if let Some(figure) = figure {
+                figure.set_interval(ends.0, ends.1);
+            }
+        }
+        if self.pairs.len() <= MOST_SPECTRAL_PAIRS {
+            let norm = |seed: Seed| {
+                let drawn = self.truth(Shrinkage::Scale(1.0)).drawn(seed);
+                spectral::of_pairs(self.classes, drawn.iter().copied())
+            };
+            let value = found.spectral_norm.value;
+            if let Some((low, high)) =
+                super::draws::basic_interval(value, seed.purpose("spectral"), draws, norm)
+            {
+                found.spectral_norm.set_interval(low.max(0.0), high);
+            }
+        }
+    }
+
+    fn truth(&self, shrinkage: Shrinkage) -> Rates<'_> {
+        let shrunk = |counts: &PairCounts| {
+            let Pair { low, high, up, down } = counts.rates();
+            let [n, m] = counts.trials.map(|trials| trials as f64);
+            // One more event and one more failure, so that no pair is certain.
+            let pooled = (counts.events.iter().sum::<u64>() as f64 + 1.0) / (n + m + 2.0);
+            let error = (pooled * (1.0 - pooled) * (1.0 / n + 1.0 / m)).sqrt();
+            let mass = up + down;
+            let most = mass.min(2.0 - mass);
+            let gap = shrinkage.apply(up - down, error).clamp(-most, most);
+            Pair { low, high, up: 0.5 * (mass + gap), down: 0.5 * (mass - gap) }
+        };
+        Rates { bootstrap: self, pairs: self.pairs.iter().map(shrunk).collect() }
+    }
+}
+
+impl Rates<'_> {
+    fn drawn(&self, seed: Seed) -> Vec<Pair> {
+        match &self.bootstrap.attacked {
+            None => self.drawn_rows(seed),
+            Some(attacked) => self.drawn_images(attacked, seed),
+        }
+    }
+
+    /// Attacked images are drawn again from each class, and what the observed rates change by is added to
+    /// the true ones: so attacks on one image keep their dependence. A rate that is 0 or 1 in the data
+    /// never changes that way and is drawn on its own.
+    fn drawn_images(&self, attacked: &[Vec<Vec<CellOutcome>>], seed: Seed) -> Vec<Pair> {
+        let mut rng = seed.rng();
+        let cells = 2 * self.pairs.len();
+        let (mut attempts, mut successes) = (vec![0_u32; cells], vec![0_u32; cells]);
+        for images in attacked {
+            for _ in images {
+                for &(cell, succeeded) in &images[rng.random_range(0..images.len())] {
+                    attempts[cell as usize] += 1;
+                    successes[cell as usize] += u32::from(succeeded);
+                }
+            }
+        }
+        let mut redraw = |cell: usize, truth: f64| {
+            let counts = &self.bootstrap.pairs[cell / 2];
+            let (events, trials) = (counts.events[cell % 2], counts.trials[cell % 2]);
+            if events == 0 || events == trials {
+                return binomial(&mut rng, trials, truth) as f64 / trials as f64;
+            }
+            if attempts[cell] == 0 {
+                return truth;
+            }
+            let change =
+                f64::from(successes[cell]) / f64::from(attempts[cell]) - events as f64 / trials as f64;
+            (truth + change).clamp(0.0, 1.0)
+        };
+        let drawn = |(at, pair): (usize, &Pair)| Pair {
+            up: redraw(2 * at, pair.up),
+            down: redraw(2 * at + 1, pair.down),
+            ..*pair
+        };
+        self.pairs.iter().enumerate().map(drawn).collect()
+    }
+
+    /// Rates of redrawn images: each row is multinomial, drawn cell by cell.
+    fn drawn_rows(&self, seed: Seed) -> Vec<Pair> {
+        let mut rng = seed.rng();
+        let mut drawn = self.pairs.clone();
+        for (row, &images) in self.bootstrap.rows.iter().zip(&self.bootstrap.images) {
+            let (mut left, mut chance_left) = (images, 1.0);
+            for &cell in row {
+                let (pair, back) = (cell as usize / 2, cell % 2 == 1);
+                let chance = if back { self.pairs[pair].down } else { self.pairs[pair].up };
+                let events = binomial(&mut rng, left, chance / chance_left);
+                let rate = events as f64 / images as f64;
+                if back {
+                    drawn[pair].down = rate
+                } else {
+                    drawn[pair].up = rate
+                }
+                left -= events;
+                chance_left -= chance;
+            }
+        }
+        drawn
+    }
+}
+
+impl Truth<FIGURES> for Rates<'_> {
+    fn figures(&self) -> [f64; FIGURES] {
+        values(self.bootstrap.classes, self.pairs.iter().copied()).unwrap_or([0.0; FIGURES])
+    }
+
+    fn redraw(&self, seed: Seed) -> [f64; FIGURES] {
+        values(self.bootstrap.classes, self.drawn(seed).iter().copied()).unwrap_or([0.0; FIGURES])
+    }
+}
+
+fn values(classes: usize, pairs: impl Iterator<Item = Pair> + Clone) -> Option<[f64; FIGURES]> {
+    let found = Asymmetry::of(classes, pairs)?;
+    Some([
+        found.a1,
+        found.normalised().unwrap_or(0.0),
+        found.largest_gap(),
+        found.penalty_training,
+        found.penalty_evaluation,
+        found.log_penalty,
+        found.frobenius_ratio().unwrap_or(0.0),
+    ])
+}

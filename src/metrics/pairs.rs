@@ -1,0 +1,91 @@
+//! Counts of pairs of classes: all that symmetry needs of a matrix, dense or sparse.
+
+use super::rates::Pair;
+use super::{ConfusionMatrix, SuccessMatrix};
+
+/// An unordered pair of classes, `low < high`, with what was counted in both directions. At index 0 from
+/// `low` to `high`, at index 1 from `high` to `low`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairCounts {
+    /// The class with the smaller index.
+    pub low: usize,
+    /// The class with the larger index.
+    pub high: usize,
+    /// Images of the true class, or targeted attacks made. At least 1 each.
+    pub trials: [u64; 2],
+    /// How many of them ended in the other class.
+    pub events: [u64; 2],
+}
+
+impl PairCounts {
+    /// The two rates.
+    pub(super) fn rates(self) -> Pair {
+        let [up, down] = [0, 1].map(|side| self.events[side] as f64 / self.trials[side] as f64);
+        Pair { low: self.low, high: self.high, up, down }
+    }
+
+    /// Whether something was counted in either direction.
+    pub(super) fn has_events(self) -> bool {
+        self.events != [0, 0]
+    }
+}
+
+/// The pairs that can be compared, each with its trials in both directions.
+pub(super) struct Compared {
+    /// Number of pairs with trials in both directions.
+    pub number: usize,
+    /// Those with an event; if there is none, the first.
+    pub pairs: Vec<PairCounts>,
+}
+
+impl Compared {
+    /// Of errors: the trials of a direction are the images of its true class.
+    pub fn of_confusion(counts: &ConfusionMatrix) -> Self {
+        let totals = counts.row_totals();
+        Self::of(counts.classes(), |i, j| (totals[i], counts.count(i, j)))
+    }
+
+    /// Of targeted attacks.
+    pub fn of_success(counts: &SuccessMatrix) -> Self {
+        Self::of(counts.classes(), |i, j| (counts.attempts(i, j), counts.successes(i, j)))
+    }
+
+    fn of(classes: usize, cell: impl Fn(usize, usize) -> (u64, u64)) -> Self {
+        let mut number = 0;
+        let mut first = None;
+        let mut pairs = Vec::new();
+        for low in 0..classes {
+            for high in low + 1..classes {
+                let ((n, there), (m, back)) = (cell(low, high), cell(high, low));
+                if n == 0 || m == 0 {
+                    continue;
+                }
+                let pair = PairCounts { low, high, trials: [n, m], events: [there, back] };
+                number += 1;
+                first.get_or_insert(pair);
+                if pair.has_events() {
+                    pairs.push(pair);
+                }
+            }
+        }
+        if pairs.is_empty() {
+            pairs.extend(first);
+        }
+        Self { number, pairs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_without_trials_are_not_compared_and_those_without_events_not_kept() {
+        let found = Compared::of_confusion(&[[1, 0, 3, 0], [0, 4, 0, 0], [0, 0, 2, 0], [0; 4]].into());
+        let only = PairCounts { low: 0, high: 2, trials: [4, 2], events: [3, 0] };
+        assert_eq!((found.number, found.pairs), (3, vec![only]));
+        let found = Compared::of_confusion(&[[1, 0], [0, 2]].into());
+        assert_eq!((found.number, found.pairs.len(), found.pairs[0].events), (1, 1, [0, 0]));
+        assert!(Compared::of_confusion(&ConfusionMatrix::new(3)).pairs.is_empty());
+    }
+}

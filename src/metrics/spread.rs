@@ -1,0 +1,100 @@
+//! Intervals of figures of several proportions: their smallest, their spread, their inequality.
+//!
+//! The lowest of many observed accuracies is too low and their spread too large, so the intervals come from
+//! inverted tests, see [`super::inversion`]. The differences of a family are those from the mean; because
+//! the lowest also moves with the mean, families with a shifted mean take part.
+
+use super::binomial::binomial;
+use super::interval::Z;
+use super::inversion::{SCALES, Shrinkage, Truth, intervals};
+use crate::Seed;
+
+/// One of independent proportions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Proportion {
+    /// The observed share.
+    pub share: f64,
+    /// Of how many, at least 1. For a share that was not counted directly, so many as give its variance.
+    pub trials: u64,
+}
+
+/// True proportions and what is computed from them.
+struct Shares<'a, G> {
+    proportions: &'a [Proportion],
+    shares: Vec<f64>,
+    figures: &'a G,
+}
+
+impl<const F: usize, G: Fn(&[f64]) -> [f64; F] + Sync> Truth<F> for Shares<'_, G> {
+    fn figures(&self) -> [f64; F] {
+        (self.figures)(&self.shares)
+    }
+
+    fn redraw(&self, seed: Seed) -> [f64; F] {
+        let mut rng = seed.rng();
+        let draw = |(proportion, &share): (&Proportion, &f64)| {
+            binomial(&mut rng, proportion.trials, share) as f64 / proportion.trials as f64
+        };
+        let drawn: Vec<f64> = self.proportions.iter().zip(&self.shares).map(draw).collect();
+        (self.figures)(&drawn)
+    }
+}
+
+/// The 95 % intervals of the figures. There is at least one proportion.
+pub(super) fn spread_intervals<const F: usize>(
+    proportions: &[Proportion],
+    figures: impl Fn(&[f64]) -> [f64; F] + Sync,
+    seed: Seed,
+    draws: u32,
+) -> [(f64, f64); F] {
+    let count = proportions.len() as f64;
+    let mean = proportions.iter().map(|proportion| proportion.share).sum::<f64>() / count;
+    let errors: Vec<f64> = proportions.iter().map(|proportion| standard_error(*proportion, mean)).collect();
+    let shift = Z * errors.iter().map(|error| error * error).sum::<f64>().sqrt() / count;
+    let truth = |shrinkage: Shrinkage, shift: f64| {
+        let share = |(proportion, &error): (&Proportion, &f64)| {
+            (mean + shift + shrinkage.apply(proportion.share - mean, error)).clamp(0.0, 1.0)
+        };
+        let shares = proportions.iter().zip(&errors).map(share).collect();
+        Shares { proportions, shares, figures: &figures }
+    };
+    let [_, thresholds] = Shrinkage::families();
+    let mut families: Vec<Vec<Shares<_>>> = [-shift, 0.0, shift]
+        .into_iter()
+        .map(|shift| SCALES.into_iter().map(|scale| truth(Shrinkage::Scale(scale), shift)).collect())
+        .collect();
+    families.push(thresholds.into_iter().map(|threshold| truth(threshold, 0.0)).collect());
+    let observed: Vec<f64> = proportions.iter().map(|proportion| proportion.share).collect();
+    intervals(figures(&observed), &families, seed, draws)
+}
+
+/// The standard error of a proportion whose chance lies between what was observed and the mean of all.
+fn standard_error(proportion: Proportion, mean: f64) -> f64 {
+    let trials = proportion.trials as f64;
+    let chance = (proportion.share * trials + mean) / (trials + 1.0);
+    (chance * (1.0 - chance) / trials).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lowest(shares: &[f64]) -> [f64; 1] {
+        [shares.iter().copied().fold(1.0, f64::min)]
+    }
+
+    #[test]
+    fn one_that_is_clearly_the_lowest_has_the_interval_of_a_binomial() {
+        // 12 of 40; Clopper and Pearson's interval is [0.1656, 0.4653], Wilson's [0.1807, 0.4543].
+        let clear = [Proportion { share: 0.3, trials: 40 }, Proportion { share: 0.9, trials: 4000 }];
+        let (low, high) = spread_intervals(&clear, lowest, Seed::new(1), 4000)[0];
+        assert!((0.13..0.2).contains(&low) && (0.43..0.49).contains(&high), "{low} {high}");
+    }
+
+    #[test]
+    fn certain_proportions_do_not_break_it() {
+        let certain = [Proportion { share: 1.0, trials: 5 }, Proportion { share: 1.0, trials: 5 }];
+        let (low, high) = spread_intervals(&certain, lowest, Seed::new(1), 200)[0];
+        assert!(low <= 1.0 && (high - 1.0).abs() < 1e-12, "{low} {high}");
+    }
+}
