@@ -57,17 +57,31 @@ pub(super) struct AuditArguments {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum AttackKind {
+    Apgd,
+    ApgdT,
+    Autoattack,
     Eyeglasses,
+    FabT,
+    Fgsm,
+    MomentumPgd,
     Pgd,
     Roa,
+    Square,
 }
 
 impl AttackKind {
     fn name(self) -> &'static str {
         match self {
+            Self::Apgd => "apgd",
+            Self::ApgdT => "apgd-t",
+            Self::Autoattack => "autoattack",
             Self::Eyeglasses => "eyeglasses",
+            Self::FabT => "fab-t",
+            Self::Fgsm => "fgsm",
+            Self::MomentumPgd => "momentum-pgd",
             Self::Pgd => "pgd",
             Self::Roa => "roa",
+            Self::Square => "square",
         }
     }
 }
