@@ -376,7 +376,7 @@ impl Path {
                 let steepest = self.gradient.iter().fold(0.0_f32, |most, slope| most.max(slope.abs()));
                 let scale = if steepest > 0.0 { steepest } else { 1.0 };
                 let squares = self.gradient.iter().map(|slope| f64::from(slope / scale).powi(2));
-                let length = scale * squares.sum::<f64>().sqrt().max(f64::MIN_POSITIVE) as f32;
+                let length = (scale * squares.sum::<f64>().sqrt() as f32).max(f32::MIN_POSITIVE);
                 let moves = next.iter_mut().zip(&self.gradient);
                 moves.for_each(|(value, slope)| *value += self.step_size * (slope / length));
             }

@@ -9,7 +9,7 @@
 use burn::tensor::{Int, Tensor};
 
 use super::loss::Loss;
-use super::projection::distance;
+use super::projection::within;
 use super::threat::host;
 use super::{Goal, Norm};
 use crate::data::{Batch, class_tensor};
@@ -119,7 +119,7 @@ impl<'a> Ascent<'a> {
         let (clean, values) = (host(self.batch.images.clone()), host(images.clone()));
         let pairs = clean.chunks(size).zip(values.chunks(size));
         let outside: Vec<f32> =
-            pairs.map(|(clean, value)| f32::from(distance(norm, clean, value) > epsilon)).collect();
+            pairs.map(|(clean, value)| f32::from(!within(norm, epsilon, clean, value))).collect();
         let outside = Tensor::<1>::from_data(outside.as_slice(), &images.device());
         let mut offered = Best::new(images, logits, &self.goal, &self.batch.labels);
         offered.reached = offered.reached * outside.clone().neg().add_scalar(1.0);
@@ -182,7 +182,7 @@ impl<'a> Ascent<'a> {
 
     /// The same with the positions on the host.
     pub fn drop_reached_rows(&mut self) -> Option<Vec<usize>> {
-        if !self.early_stop {
+        if !self.early_stop || self.is_done() {
             return None;
         }
         let reached: Vec<bool> = self.best.reached.to_data().iter::<f32>().map(|is| is > 0.5).collect();

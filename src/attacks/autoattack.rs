@@ -311,9 +311,12 @@ mod tests {
 
     #[test]
     fn a_part_is_spared_what_has_fallen() {
-        let pictures = batch(4, 2, 0.1);
+        let mut pictures = batch(4, 2, 0.1);
+        let model = LinearModel::new(2, 1);
+        let ranked = super::super::loss::ranks(&Victim::new(&model).logits(pictures.images.clone()));
+        pictures.labels = ranked.iter().map(|order| order[0]).collect();
         let cost = |epsilon: &str| {
-            let victim = Victim::new(&LinearModel::new(2, 1));
+            let victim = Victim::new(&model);
             let attack = small(Version::Standard, Norm::Linf, epsilon);
             values(attack.perturb(&victim, &pictures, &Goal::Untargeted, Seed::new(0)));
             victim.cost()

@@ -188,6 +188,9 @@ impl Fab {
             })
             .collect();
         for _ in 0..self.config.steps {
+            if points.is_empty() {
+                return;
+            }
             self.linearise(ascent, planes, &mut points);
             retain(ascent, &mut points);
             if points.is_empty() {
@@ -212,9 +215,6 @@ impl Fab {
 
     /// Finds the plane of each point, and lets the points compete.
     fn linearise(&self, ascent: &mut Ascent, planes: &Planes, points: &mut [Point]) {
-        if points.is_empty() {
-            return;
-        }
         let norm = self.config.norm;
         let images = pictures(ascent, points);
         let (goal, labels) = (ascent.goal.clone(), ascent.batch.labels.clone());

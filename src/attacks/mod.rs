@@ -29,6 +29,8 @@ mod contract;
 mod fixtures;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod parity;
 
 pub use apgd::{Apgd, ApgdConfig};
 pub use apgd_t::{ApgdT, ApgdTConfig};

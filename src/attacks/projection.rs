@@ -27,6 +27,13 @@ pub(super) fn distance(norm: Norm, from: &[f32], to: &[f32]) -> f32 {
     }
 }
 
+/// Whether a picture is within `epsilon` of the clean one, up to rounding: half the slack that
+/// [`super::ThreatModel::contains`] grants.
+pub(super) fn within(norm: Norm, epsilon: f32, clean: &[f32], picture: &[f32]) -> bool {
+    let relative = if norm == Norm::Linf { 0.0 } else { 5e-6 };
+    distance(norm, clean, picture) <= epsilon * (1.0 + relative) + 5e-7
+}
+
 /// Moves a point to the nearest picture within `epsilon` of the clean one. For L2 the change is shortened
 /// and then clipped (see [`super::ThreatModel::project`]).
 pub(super) fn onto_ball(norm: Norm, clean: &[f32], epsilon: f32, point: &mut [f32]) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::predictions::CLEAN;
 use super::{AuditError, Row};
-use crate::metrics::{ConfusionMatrix, SuccessMatrix};
+use crate::metrics::{ConfusionMatrix, PartCounts, SuccessMatrix};
 
 /// Counts of one attack; a part is absent when no such attack was made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -14,6 +14,10 @@ pub struct AttackCounts {
     pub untargeted: Option<ConfusionMatrix>,
     /// Targeted attacks on all images of the source, correctly classified when unchanged or not.
     pub targeted: Option<SuccessMatrix>,
+    /// Which part had success first, for the untargeted attack; without names when it has no parts.
+    pub untargeted_parts: PartCounts,
+    /// The same for the targeted attacks.
+    pub targeted_parts: PartCounts,
 }
 
 /// Counts of all rows.
@@ -68,6 +72,9 @@ impl Counts {
             return Ok(());
         }
         let attack = self.attacks.entry(row.attack.clone()).or_default();
+        let parts =
+            if row.target.is_none() { &mut attack.untargeted_parts } else { &mut attack.targeted_parts };
+        parts.add(row.success, row.part.as_deref());
         match row.target {
             None => attack
                 .untargeted
@@ -100,6 +107,7 @@ mod tests {
             linf: 0.0,
             l2: 0.0,
             changed: 0.0,
+            part: None,
         }
     }
 

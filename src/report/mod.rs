@@ -8,10 +8,12 @@ pub mod csv;
 mod example;
 mod headline;
 mod markdown;
+mod parts;
 mod table;
 mod terminal;
 
 pub use headline::{headline, headline_markdown};
 pub use markdown::comparison as markdown_comparison;
+pub use parts::parts;
 pub use table::{Align, Table};
 pub use terminal::{comparison, summary};

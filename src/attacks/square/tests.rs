@@ -74,10 +74,10 @@ fn linf_proposals_change_one_square_by_the_whole_budget() {
 
 #[test]
 fn l2_proposals_stay_on_the_border_of_the_ball() {
-    let mut search = search(Norm::L2, 1.5);
+    let mut search = search(Norm::L2, 0.4);
     for query in 0..200 {
         let far = distance(Norm::L2, &search.clean, &search.proposed);
-        assert!((far - 1.5).abs() < 1e-4, "query {query}: {far}");
+        assert!((far - 0.4).abs() < 1e-4, "query {query}: {far}");
         search.judge(query as f32);
         search.propose(share(0.8, query));
     }
