@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-BUDGETS = [("Linf", 0.05), ("Linf", 0.1), ("Linf", 0.15), ("L2", 1.0), ("L1", 10.0)]
+BUDGETS = [("Linf", 0.05), ("Linf", 0.1), ("Linf", 0.15), ("L2", 1.0), ("L1", 5.0)]
 PARTS = ["apgd-ce", "apgd-dlr", "apgd-t", "fab-t", "square"]
 COUNT, GOLDEN = 1000, 48
 
@@ -114,13 +114,12 @@ def distance(norm, change):
     return {"Linf": change.abs().amax(1), "L2": change.norm(dim=1), "L1": change.abs().sum(1)}[norm]
 
 
-def reference(out):
-    net, x, y = load(out)
+def run(net, x, y, budgets, parts, save):
     with torch.no_grad():
         right = net(x).argmax(1) == y
     found = {"clean": right.tolist(), "parts": []}
-    for norm, eps in BUDGETS:
-        for name in PARTS:
+    for norm, eps in budgets:
+        for name in parts:
             if norm == "L1" and name == "square":
                 continue
             begun = time.time()
@@ -133,7 +132,12 @@ def reference(out):
             found["parts"].append({"norm": norm.lower(), "epsilon": eps, "part": name,
                                    "stands": stands.tolist(), "seconds": time.time() - begun})
             print(norm, eps, name, stands.float().mean().item(), f"{time.time() - begun:.0f} s", flush=True)
-            (out / "reference.json").write_text(json.dumps(found))
+            save(found)
+
+
+def reference(out):
+    save = lambda found: (out / "reference.json").write_text(json.dumps(found))
+    run(*load(out), BUDGETS, PARTS, save)
 
 
 def table(out):
@@ -151,14 +155,18 @@ def table(out):
 
 
 def golden(out, assets):
+    """The first pictures, with one budget of each norm; Square is left to the whole comparison."""
     assets.mkdir(parents=True, exist_ok=True)
     (assets / "weights.bin").write_bytes((out / "weights.bin").read_bytes())
     (assets / "images.bin").write_bytes((out / "images.bin").read_bytes()[:785 * GOLDEN])
-    found = json.loads((out / "reference.json").read_text())
-    parts = [{k: p[k] for k in ("norm", "epsilon", "part")} | {"stands": p["stands"][:GOLDEN]} for p in found["parts"]
-             if p["epsilon"] in (0.1, 1.0, 10.0)]
-    lines = ",\n".join(json.dumps(p) for p in parts)
-    (assets / "reference.json").write_text(f'{{"clean": {json.dumps(found["clean"][:GOLDEN])}, "parts": [\n{lines}\n]}}\n')
+
+    def save(found):
+        parts = [{key: part[key] for key in ("norm", "epsilon", "part", "stands")} for part in found["parts"]]
+        lines = ",\n".join(json.dumps(part) for part in parts)
+        text = f'{{"clean": {json.dumps(found["clean"])}, "parts": [\n{lines}\n]}}\n'
+        (assets / "reference.json").write_text(text)
+
+    run(*load(assets), [("Linf", 0.1), ("L2", 1.0), ("L1", 5.0)], PARTS[:-1], save)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@
 //!   the prediction is the target. The reference's "targeted" variant is `apgd-t`.
 //! - All pictures count that were shown to the victim, not only the last misclassified one.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
@@ -181,10 +181,7 @@ impl Climb {
 
     /// Shows the present points to the victim, which judges them; images that are done leave.
     fn look(&self, ascent: &mut Ascent, paths: &mut Vec<Path>, differentiate: bool) {
-        let mut shape = ascent.batch.shape();
-        shape[0] = paths.len();
-        let values: Vec<f32> = paths.iter().flat_map(|path| path.current.iter().copied()).collect();
-        let images = Tensor::from_data(TensorData::new(values, shape), &ascent.batch.images.device());
+        let images = ascent.pictures(paths.iter().map(|path| path.current.as_slice()));
         let classes: Option<Vec<usize>> = paths.iter().map(|path| path.class).collect();
         let (goal, labels) = (ascent.goal.clone(), ascent.batch.labels.clone());
         let raised = |logits| match &classes {
@@ -214,14 +211,7 @@ impl Climb {
             }
         }
         paths.iter_mut().for_each(Path::record);
-        if let Some(kept) = ascent.drop_reached_rows() {
-            let mut kept = kept.into_iter().peekable();
-            let mut row = 0;
-            paths.retain(|_| {
-                row += 1;
-                kept.next_if_eq(&(row - 1)).is_some()
-            });
-        }
+        ascent.drop_reached_from(paths);
     }
 }
 

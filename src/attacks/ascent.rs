@@ -6,7 +6,7 @@
 //! reaches the goal and the other does not, and otherwise when its goal loss is higher; a loss that is
 //! not finite never wins.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use super::loss::Loss;
 use super::projection::within;
@@ -180,8 +180,27 @@ impl<'a> Ascent<'a> {
         Some(class_tensor(&kept, &self.batch.images.device()))
     }
 
-    /// The same with the positions on the host.
-    pub fn drop_reached_rows(&mut self) -> Option<Vec<usize>> {
+    /// The same for attacks that keep the states of their images on the host: those of the images that
+    /// are done leave.
+    pub fn drop_reached_from<S>(&mut self, states: &mut Vec<S>) {
+        if let Some(kept) = self.drop_reached_rows() {
+            let mut kept = kept.into_iter().peekable();
+            let mut row = 0;
+            states.retain(|_| {
+                row += 1;
+                kept.next_if_eq(&(row - 1)).is_some()
+            });
+        }
+    }
+
+    /// Pictures of the images that are worked on, given on the host, as a batch.
+    pub fn pictures<'p>(&self, pictures: impl Iterator<Item = &'p [f32]>) -> Tensor<4> {
+        let values: Vec<f32> = pictures.flatten().copied().collect();
+        Tensor::from_data(TensorData::new(values, self.batch.shape()), &self.batch.images.device())
+    }
+
+    /// The positions of the images that are left, if there were any that are not.
+    fn drop_reached_rows(&mut self) -> Option<Vec<usize>> {
         if !self.early_stop || self.is_done() {
             return None;
         }

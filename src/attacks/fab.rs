@@ -18,7 +18,7 @@
 //! run starts at the clean picture, and so does this one; further restarts begin at random within half
 //! the smaller of the budget and the best distance.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
 use super::apgd::random_start;
@@ -192,7 +192,7 @@ impl Fab {
                 return;
             }
             self.linearise(ascent, planes, &mut points);
-            retain(ascent, &mut points);
+            ascent.drop_reached_from(&mut points);
             if points.is_empty() {
                 return;
             }
@@ -209,7 +209,7 @@ impl Fab {
                     pairs.for_each(|(value, clean)| *value = clean + BACKWARD * (*value - clean));
                 }
             }
-            retain(ascent, &mut points);
+            ascent.drop_reached_from(&mut points);
         }
     }
 
@@ -277,22 +277,7 @@ fn dual_length(norm: Norm, normal: &[f32]) -> f32 {
 
 /// The points as a batch.
 fn pictures(ascent: &Ascent, points: &[Point]) -> Tensor<4> {
-    let mut shape = ascent.batch.shape();
-    shape[0] = points.len();
-    let values: Vec<f32> = points.iter().flat_map(|point| point.current.iter().copied()).collect();
-    Tensor::from_data(TensorData::new(values, shape), &ascent.batch.images.device())
-}
-
-/// Lets images leave that are done.
-fn retain(ascent: &mut Ascent, points: &mut Vec<Point>) {
-    if let Some(kept) = ascent.drop_reached_rows() {
-        let mut kept = kept.into_iter().peekable();
-        let mut index = 0;
-        points.retain(|_| {
-            index += 1;
-            kept.next_if_eq(&(index - 1)).is_some()
-        });
-    }
+    ascent.pictures(points.iter().map(|point| point.current.as_slice()))
 }
 
 impl Point {

@@ -16,7 +16,7 @@
 //!   it over all channels and lets the final scaling hide it.
 //! - With a target the margin is that of the target, and success is that the prediction is the target.
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -125,24 +125,14 @@ impl Attack for Square {
 impl Square {
     /// Shows what is proposed to the victim; images that are done leave.
     fn look(ascent: &mut Ascent, searches: &mut Vec<Search>) {
-        let mut shape = ascent.batch.shape();
-        shape[0] = searches.len();
-        let values: Vec<f32> = searches.iter().flat_map(|search| search.proposed.iter().copied()).collect();
-        let images = Tensor::from_data(TensorData::new(values, shape), &ascent.batch.images.device());
+        let images = ascent.pictures(searches.iter().map(|search| search.proposed.as_slice()));
         let logits = ascent.logits(images.clone());
         let margins = Loss::Margin.of_goal(&ascent.goal, logits.clone(), &ascent.batch.labels).to_data();
         for (search, margin) in searches.iter_mut().zip(margins.iter::<f32>()) {
             search.judge(margin);
         }
         ascent.offer(images, logits);
-        if let Some(kept) = ascent.drop_reached_rows() {
-            let mut kept = kept.into_iter().peekable();
-            let mut index = 0;
-            searches.retain(|_| {
-                index += 1;
-                kept.next_if_eq(&(index - 1)).is_some()
-            });
-        }
+        ascent.drop_reached_from(searches);
     }
 }
 
