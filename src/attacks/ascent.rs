@@ -6,9 +6,12 @@
 //! reaches the goal and the other does not, and otherwise when its goal loss is higher; a loss that is
 //! not finite never wins.
 
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{Int, Tensor, TensorData};
 
-use super::Goal;
+use super::loss::Loss;
+use super::projection::within;
+use super::threat::host;
+use super::{Goal, Norm};
 use crate::data::{Batch, class_tensor};
 use crate::models::Victim;
 
@@ -25,6 +28,14 @@ pub(super) trait Iterate: Sized {
     /// The state of some of the images.
     #[must_use]
     fn select(self, rows: Tensor<1, Int>) -> Self;
+}
+
+/// A loss at some pictures, on the host.
+pub(super) struct Slope {
+    /// The loss of each picture.
+    pub losses: Vec<f32>,
+    /// Its gradient with respect to each picture, one after another; 0 where it is not finite.
+    pub gradients: Vec<f32>,
 }
 
 /// An attack in progress on a batch.
@@ -81,9 +92,49 @@ impl<'a> Ascent<'a> {
     /// The normalised gradient of the goal loss at some pictures of the images that are worked on, which
     /// are judged too.
     pub fn gradient(&mut self, images: Tensor<4>) -> Tensor<4> {
-        let found = self.victim.input_gradient(images.clone(), |logits| self.loss(logits));
+        self.gradient_of(Loss::Ce, images)
+    }
+
+    /// The normalised gradient of another loss that is raised for the same goal; the pictures are judged.
+    pub fn gradient_of(&mut self, loss: Loss, images: Tensor<4>) -> Tensor<4> {
+        let raised = |logits| loss.of_goal(&self.goal, logits, &self.batch.labels);
+        let found = self.victim.input_gradient(images.clone(), raised);
         self.offer(images, found.logits);
         normalise(found.gradient)
+    }
+
+    /// Loss and gradient at some pictures, without judging them: that is up to the caller, who gets the
+    /// logits too.
+    pub fn slope(&self, images: Tensor<4>, loss: impl FnOnce(Tensor<2>) -> Tensor<1>) -> (Slope, Tensor<2>) {
+        let found = self.victim.input_gradient(images, loss);
+        let broken = found.gradient.clone().is_finite().bool_not();
+        let gradients = host(found.gradient.mask_fill(broken, 0.0));
+        (Slope { losses: found.loss.to_data().iter::<f32>().collect(), gradients }, found.logits)
+    }
+
+    /// Lets those of some pictures compete that are within a distance of the clean ones; an attack may
+    /// look further than it may go.
+    pub fn offer_within(&mut self, images: Tensor<4>, logits: Tensor<2>, norm: Norm, epsilon: f32) {
+        let size = images.dims()[1..].iter().product::<usize>().max(1);
+        let (clean, values) = (host(self.batch.images.clone()), host(images.clone()));
+        let pairs = clean.chunks(size).zip(values.chunks(size));
+        let outside: Vec<f32> =
+            pairs.map(|(clean, value)| f32::from(!within(norm, epsilon, clean, value))).collect();
+        let outside = Tensor::<1>::from_data(outside.as_slice(), &images.device());
+        let mut offered = Best::new(images, logits, &self.goal, &self.batch.labels);
+        offered.reached = offered.reached * outside.clone().neg().add_scalar(1.0);
+        offered.loss = offered.loss.mask_fill(outside.greater_elem(0.5), f32::NEG_INFINITY);
+        self.best.keep_better(offered);
+    }
+
+    /// Positions of the images that are worked on in the batch that was attacked.
+    pub fn rows(&self) -> &[usize] {
+        &self.rows
+    }
+
+    /// Number of classes `K`.
+    pub fn classes(&self) -> usize {
+        self.victim.classes()
     }
 
     /// Lets some pictures of the images that are worked on compete, given their logits `[N, K]`.
@@ -97,10 +148,16 @@ impl<'a> Ascent<'a> {
         self.victim.logits(images)
     }
 
-    /// Takes some steps and judges every picture on the way, the first and the last included.
-    pub fn climb<I: Iterate>(&mut self, mut iterate: I, steps: usize) {
+    /// Takes some steps up the goal loss and judges every picture on the way, the first and the last
+    /// included.
+    pub fn climb<I: Iterate>(&mut self, iterate: I, steps: usize) {
+        self.climb_on(Loss::Ce, iterate, steps);
+    }
+
+    /// The same up another loss that is raised for the same goal.
+    pub fn climb_on<I: Iterate>(&mut self, loss: Loss, mut iterate: I, steps: usize) {
         for _ in 0..steps {
-            let mut gradient = self.gradient(iterate.pictures());
+            let mut gradient = self.gradient_of(loss, iterate.pictures());
             if let Some(kept) = self.drop_reached() {
                 if self.is_done() {
                     return;
@@ -119,7 +176,32 @@ impl<'a> Ascent<'a> {
     /// With early stopping, takes the images that reached their goal out of the work. If there were any,
     /// returns the positions of the others among those that were worked on.
     pub fn drop_reached(&mut self) -> Option<Tensor<1, Int>> {
-        if !self.early_stop {
+        let kept = self.drop_reached_rows()?;
+        Some(class_tensor(&kept, &self.batch.images.device()))
+    }
+
+    /// The same for attacks that keep the states of their images on the host: those of the images that
+    /// are done leave.
+    pub fn drop_reached_from<S>(&mut self, states: &mut Vec<S>) {
+        if let Some(kept) = self.drop_reached_rows() {
+            let mut kept = kept.into_iter().peekable();
+            let mut row = 0;
+            states.retain(|_| {
+                row += 1;
+                kept.next_if_eq(&(row - 1)).is_some()
+            });
+        }
+    }
+
+    /// Pictures of the images that are worked on, given on the host, as a batch.
+    pub fn pictures<'p>(&self, pictures: impl Iterator<Item = &'p [f32]>) -> Tensor<4> {
+        let values: Vec<f32> = pictures.flatten().copied().collect();
+        Tensor::from_data(TensorData::new(values, self.batch.shape()), &self.batch.images.device())
+    }
+
+    /// The positions of the images that are left, if there were any that are not.
+    fn drop_reached_rows(&mut self) -> Option<Vec<usize>> {
+        if !self.early_stop || self.is_done() {
             return None;
         }
         let reached: Vec<bool> = self.best.reached.to_data().iter::<f32>().map(|is| is > 0.5).collect();
@@ -131,13 +213,12 @@ impl<'a> Ascent<'a> {
         let images = self.best.images.clone().select(0, class_tensor(&done, &device));
         self.finished.push((done.iter().map(|&row| self.rows[row]).collect(), images));
         self.rows = kept.iter().map(|&row| self.rows[row]).collect();
-        let index = class_tensor(&kept, &device);
         if !kept.is_empty() {
             self.batch = self.batch.select(&kept);
             self.goal = self.goal.select(&kept);
-            self.best = self.best.clone().select(&index);
+            self.best = self.best.clone().select(&class_tensor(&kept, &device));
         }
-        Some(index)
+        Some(kept)
     }
 
     /// The best pictures of all images in the order of the batch.

@@ -1,10 +1,17 @@
 //! Attacks as a person configures them.
 
+use super::apgd::ApgdConfig;
+use super::apgd_t::ApgdTConfig;
+use super::autoattack::AutoAttackConfig;
 use super::eyeglasses::EyeglassConfig;
+use super::fab::FabConfig;
+use super::fgsm::FgsmConfig;
 use super::frame::MaskError;
+use super::momentum::MomentumConfig;
 use super::pgd::PgdConfig;
 use super::roa::RoaConfig;
-use super::{Attack, Magnitude};
+use super::square::SquareConfig;
+use super::{Attack, Magnitude, Norm};
 
 /// Any attack: a table with the key `kind` and the keys of that attack.
 ///
@@ -17,10 +24,24 @@ use super::{Attack, Magnitude};
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum AttackConfig {
+    /// Auto-PGD: no step size to choose.
+    Apgd(ApgdConfig),
+    /// Auto-PGD against the nearest classes.
+    ApgdT(ApgdTConfig),
+    /// Several attacks in a row, each on the images that still stand.
+    Autoattack(AutoAttackConfig),
+    /// The fast adaptive boundary attack.
+    FabT(FabConfig),
+    /// One step of the length of the budget.
+    Fgsm(FgsmConfig),
+    /// Projected gradient descent with momentum in a ball.
+    MomentumPgd(MomentumConfig),
     /// Projected gradient descent in a ball.
     Pgd(PgdConfig),
     /// A rectangle that covers a part of the picture.
     Roa(RoaConfig),
+    /// Random search with squares: no gradients.
+    Square(SquareConfig),
     /// The frame of a pair of eyeglasses.
     Eyeglasses(EyeglassConfig),
 }
@@ -52,6 +73,13 @@ impl AttackConfig {
     /// Names the first key whose value cannot be meant.
     pub fn validate(&self) -> Result<(), AttackConfigError> {
         match self {
+            Self::Apgd(config) => config.validate(),
+            Self::ApgdT(config) => config.validate(),
+            Self::Autoattack(config) => config.validate(),
+            Self::FabT(config) => config.validate(),
+            Self::Fgsm(config) => config.validate(),
+            Self::Square(config) => config.validate(),
+            Self::MomentumPgd(config) => config.validate(),
             Self::Pgd(config) => config.validate(),
             Self::Roa(config) => config.validate(),
             Self::Eyeglasses(config) => config.validate(),
@@ -64,6 +92,13 @@ impl AttackConfig {
     pub fn for_training(&self) -> Self {
         let mut config = self.clone();
         match &mut config {
+            Self::Apgd(config) => config.early_stop = false,
+            Self::ApgdT(config) => config.early_stop = false,
+            Self::Autoattack(config) => config.early_stop = false,
+            Self::FabT(config) => config.early_stop = false,
+            Self::Fgsm(config) => config.early_stop = false,
+            Self::Square(config) => config.early_stop = false,
+            Self::MomentumPgd(config) => config.early_stop = false,
             Self::Pgd(config) => config.early_stop = false,
             Self::Roa(config) => config.early_stop = false,
             Self::Eyeglasses(config) => config.early_stop = false,
@@ -77,6 +112,13 @@ impl AttackConfig {
     /// As for [`AttackConfig::validate`], and when the attack does not fit the pictures.
     pub fn build(&self, input_shape: [usize; 3]) -> Result<Box<dyn Attack>, AttackConfigError> {
         Ok(match self {
+            Self::Apgd(config) => Box::new(config.build()?),
+            Self::ApgdT(config) => Box::new(config.build()?),
+            Self::Autoattack(config) => Box::new(config.build()?),
+            Self::FabT(config) => Box::new(config.build()?),
+            Self::Fgsm(config) => Box::new(config.build()?),
+            Self::Square(config) => Box::new(config.build()?),
+            Self::MomentumPgd(config) => Box::new(config.build()?),
             Self::Pgd(config) => Box::new(config.build()?),
             Self::Roa(config) => Box::new(config.build(input_shape)?),
             Self::Eyeglasses(config) => Box::new(config.build(input_shape)?),
@@ -94,6 +136,19 @@ pub(super) fn at_most_one(key: &'static str, magnitude: &Magnitude) -> Result<()
         found: magnitude.to_string(),
         expected: "at most 1, because pixels are in [0, 1]".to_owned(),
         advice: format!("for so many of 255 grey levels write {key} = \"{}/255\"", magnitude.value()),
+    })
+}
+
+/// Refuses L1 for an attack that has no steps for it.
+pub(super) fn no_l1(attack: &str, norm: Norm) -> Result<(), AttackConfigError> {
+    if norm != Norm::L1 {
+        return Ok(());
+    }
+    Err(AttackConfigError::Value {
+        key: "norm",
+        found: "l1".to_owned(),
+        expected: format!("linf or l2 for {attack}"),
+        advice: "for L1 use kind = \"apgd\", \"apgd-t\" or \"autoattack\"".to_owned(),
     })
 }
 
@@ -156,7 +211,18 @@ mod tests {
 
     #[test]
     fn every_kind_has_usable_defaults() {
-        for kind in ["pgd", "roa", "eyeglasses"] {
+        for kind in [
+            "apgd",
+            "apgd-t",
+            "autoattack",
+            "fab-t",
+            "fgsm",
+            "momentum-pgd",
+            "pgd",
+            "roa",
+            "square",
+            "eyeglasses",
+        ] {
             let config = read(&format!("kind = \"{kind}\"")).expect(kind);
             assert_eq!(config.build([3, 64, 64]).expect(kind).name(), kind);
             let written = toml::to_string(&config).expect("serialisable");
@@ -207,6 +273,17 @@ mod tests {
     fn values_that_cannot_be_meant_are_refused() {
         for (text, key) in [
             ("kind = \"pgd\"\nsteps = 0", "steps"),
+            ("kind = \"pgd\"\nnorm = \"l1\"", "norm"),
+            ("kind = \"apgd\"\neot = 0", "eot"),
+            ("kind = \"apgd-t\"\ntargets = 0", "targets"),
+            ("kind = \"autoattack\"\nqueries = 0", "queries"),
+            ("kind = \"autoattack\"\nepsilon = 8", "epsilon"),
+            ("kind = \"fab-t\"\nrestarts = 0", "restarts"),
+            ("kind = \"square\"\nnorm = \"l1\"", "norm"),
+            ("kind = \"square\"\nshare = 2.0", "share"),
+            ("kind = \"fgsm\"\nepsilon = 8", "epsilon"),
+            ("kind = \"momentum-pgd\"\nsteps = 0", "steps"),
+            ("kind = \"momentum-pgd\"\ndecay = -1.0", "decay"),
             ("kind = \"pgd\"\nrestarts = 0", "restarts"),
             ("kind = \"pgd\"\nrestarts = 3\nrandom_start = false", "restarts"),
             ("kind = \"pgd\"\nstep_size = 0", "step_size"),

@@ -4,14 +4,23 @@
 //! model, keeps the best iterate of each image, and never reports its own success: whoever called it
 //! looks at the predictions.
 
+mod apgd;
+mod apgd_t;
 mod ascent;
+mod autoattack;
 mod config;
 mod eyeglasses;
+mod fab;
+mod fgsm;
 mod frame;
 mod goal;
+mod loss;
 mod magnitude;
+mod momentum;
 mod pgd;
+mod projection;
 mod roa;
+mod square;
 mod threat;
 
 #[cfg(test)]
@@ -20,14 +29,24 @@ mod contract;
 mod fixtures;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod parity;
 
+pub use apgd::{Apgd, ApgdConfig};
+pub use apgd_t::{ApgdT, ApgdTConfig};
+pub use autoattack::{AutoAttack, AutoAttackConfig, Version};
 pub use config::{AttackConfig, AttackConfigError};
 pub use eyeglasses::{EyeglassConfig, Eyeglasses};
+pub use fab::{Fab, FabConfig};
+pub use fgsm::{Fgsm, FgsmConfig};
 pub use frame::{FrameConfig, MaskError, coverage, mask_from_png};
 pub use goal::{Goal, cross_entropy};
+pub use loss::Loss;
 pub use magnitude::{Magnitude, MagnitudeError};
+pub use momentum::{Momentum, MomentumConfig};
 pub use pgd::{Pgd, PgdConfig};
 pub use roa::{Roa, RoaConfig, Search};
+pub use square::{Square, SquareConfig};
 pub use threat::{Norm, ThreatModel};
 
 use burn::tensor::Tensor;
@@ -50,4 +69,21 @@ pub trait Attack: Send {
     /// Whether each adversarial picture is one that this attack may make of the clean one: the check
     /// that the audit runs again on what it was given. A slack of 1e-6 is allowed for rounding.
     fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool>;
+
+    /// Names of the attacks that this one is made of, in their order; none for an attack that is one thing.
+    fn parts(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// The same as [`Attack::perturb`], and for each image the first of the parts that claims to have
+    /// reached the goal, by its position in [`Attack::parts`].
+    fn perturb_by_parts(
+        &self,
+        victim: &Victim,
+        batch: &Batch,
+        goal: &Goal,
+        seed: Seed,
+    ) -> (Tensor<4>, Vec<Option<usize>>) {
+        (self.perturb(victim, batch, goal, seed), vec![None; batch.len()])
+    }
 }

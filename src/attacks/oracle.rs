@@ -4,6 +4,8 @@
 //! margin than
 //! - L-inf: `clip(x + epsilon * sign(w))`, coordinate by coordinate;
 //! - L2, where nothing is clipped: `x + epsilon * w / |w|`;
+//! - L1, within the range of pixels: the values of the largest `|w|` are moved as far as they go, until the
+//!   budget is spent;
 //! - a region: 1 where `w > 0` and 0 where `w < 0`, inside it.
 //!
 //! Both goals are to raise the margin, and the cross-entropies are monotone in it.
@@ -54,6 +56,7 @@ impl Problem {
                 let length = weights.iter().map(|w| w * w).sum::<f32>().sqrt();
                 pairs.map(|(w, x)| x + epsilon * w / length).collect()
             }
+            ThreatModel::Ball { norm: Norm::L1, epsilon } => spend(&weights, &clean, *epsilon),
             ThreatModel::Region { mask } => {
                 let mask = values(mask.clone());
                 let fill = |index: usize, (w, x): (&f32, &f32)| {
@@ -121,6 +124,20 @@ impl Problem {
     }
 }
 
+/// The clean picture after its most important values have moved as far as an L1 budget lets them.
+fn spend(weights: &[f32], clean: &[f32], budget: f32) -> Vec<f32> {
+    let mut order: Vec<usize> = (0..SIZE).collect();
+    order.sort_by(|&a, &b| weights[b].abs().total_cmp(&weights[a].abs()));
+    let (mut picture, mut left) = (clean.to_vec(), budget);
+    for index in order {
+        let end = f32::from(weights[index] > 0.0);
+        let change = (end - clean[index]).abs().min(left);
+        picture[index] += change * weights[index].signum();
+        left -= change;
+    }
+    picture
+}
+
 fn pgd(norm: Norm, epsilon: &str, early_stop: bool) -> Pgd {
     let epsilon = epsilon.parse().expect("a magnitude");
     PgdConfig { norm, epsilon, early_stop, ..PgdConfig::default() }.build().expect("valid")
@@ -150,6 +167,87 @@ fn pgd_in_the_l2_ball_reaches_the_optimum() {
     }
     let ball = ThreatModel::Ball { norm: Norm::L2, epsilon: 2.5 };
     problem.assert_succeeds(&pgd(Norm::L2, "2.5", true), 0.97, |image| problem.optimum(image, &ball));
+}
+
+#[test]
+fn one_step_reaches_the_optimum() {
+    let problem = Problem::new();
+    for (norm, epsilon) in [(Norm::Linf, "8/255"), (Norm::L2, "1.0")] {
+        let ball = ThreatModel::Ball { norm, epsilon: radius(epsilon) };
+        let epsilon: Magnitude = epsilon.parse().expect("a magnitude");
+        let fgsm = FgsmConfig { norm, epsilon: epsilon.clone(), early_stop: false, ..FgsmConfig::default() };
+        let fgsm = fgsm.build().expect("valid");
+        problem.assert_gains(&fgsm, 0.999, |image| problem.optimum(image, &ball));
+        let momentum = MomentumConfig { norm, epsilon, early_stop: false, ..MomentumConfig::default() };
+        let momentum = momentum.build().expect("valid");
+        problem.assert_gains(&momentum, 0.999, |image| problem.optimum(image, &ball));
+    }
+}
+
+#[test]
+fn auto_pgd_reaches_the_optimum() {
+    let problem = Problem::new();
+    // Half of the sparse steps that are needed to spend the larger budget go along values of less weight.
+    for (norm, epsilon, share) in [
+        (Norm::Linf, "8/255", 0.999),
+        (Norm::Linf, "0.5", 0.999),
+        (Norm::L2, "1.0", 0.999),
+        (Norm::L1, "2", 0.95),
+        (Norm::L1, "40", 0.95),
+    ] {
+        let ball = ThreatModel::Ball { norm, epsilon: radius(epsilon) };
+        let epsilon: Magnitude = epsilon.parse().expect("a magnitude");
+        for loss in [Loss::Ce, Loss::Dlr] {
+            let config = ApgdConfig {
+                norm,
+                epsilon: epsilon.clone(),
+                loss,
+                early_stop: false,
+                ..ApgdConfig::default()
+            };
+            let attack = config.build().expect("valid");
+            problem.assert_gains(&attack, share, |image| problem.optimum(image, &ball));
+        }
+        let config = ApgdTConfig { norm, epsilon, early_stop: false, ..ApgdTConfig::default() };
+        let attack = config.build().expect("valid");
+        problem.assert_gains(&attack, share, |image| problem.optimum(image, &ball));
+    }
+}
+
+#[test]
+fn random_search_reaches_a_part_of_the_optimum() {
+    let problem = Problem::new();
+    // The weights are white noise, where squares are of little help: 2000 queries for 768 values.
+    for (norm, epsilon, share) in [(Norm::Linf, "8/255", 0.45), (Norm::L2, "1.0", 0.1)] {
+        let ball = ThreatModel::Ball { norm, epsilon: radius(epsilon) };
+        let epsilon = epsilon.parse().expect("a magnitude");
+        let config =
+            SquareConfig { norm, epsilon, queries: 2000, early_stop: false, ..SquareConfig::default() };
+        let attack = config.build().expect("valid");
+        problem.assert_gains(&attack, share, |image| problem.optimum(image, &ball));
+    }
+}
+
+#[test]
+fn boundary_and_combined_attacks_succeed_wherever_the_optimum_does() {
+    let problem = Problem::new();
+    for (norm, epsilon) in [(Norm::Linf, "0.1"), (Norm::L2, "2.5"), (Norm::L1, "40")] {
+        let ball = ThreatModel::Ball { norm, epsilon: radius(epsilon) };
+        let epsilon: Magnitude = epsilon.parse().expect("a magnitude");
+        // A step of FAB goes 5 % beyond the boundary, so it takes a little more than the optimum.
+        for nearest in [false, true] {
+            let config = FabConfig { norm, epsilon: epsilon.clone(), nearest, ..FabConfig::default() };
+            let fab = config.build().expect("valid");
+            problem.assert_succeeds(&fab, 0.94, |image| problem.optimum(image, &ball));
+        }
+        for version in [Version::Standard, Version::Plus] {
+            let epsilon = epsilon.clone();
+            let config =
+                AutoAttackConfig { version, norm, epsilon, queries: 100, ..AutoAttackConfig::default() };
+            let attack = config.build().expect("valid");
+            problem.assert_succeeds(&attack, 0.99, |image| problem.optimum(image, &ball));
+        }
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@
 use burn::tensor::{Int, Tensor};
 
 use super::ascent::{Ascent, Iterate};
-use super::config::{at_least_one, at_most_one, positive};
+use super::config::{at_least_one, at_most_one, no_l1, positive};
+use super::loss::Loss;
 use super::{Attack, AttackConfigError, Goal, Magnitude, Norm, ThreatModel};
 use crate::Seed;
 use crate::data::Batch;
@@ -18,7 +19,7 @@ use crate::models::Victim;
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PgdConfig {
-    /// How distance is measured; `linf` by default.
+    /// How distance is measured: `linf` (default) or `l2`.
     pub norm: Norm,
     /// Radius of the ball in units of pixels in `[0, 1]`; 8/255 by default. At most 1 for L-inf.
     pub epsilon: Magnitude,
@@ -26,6 +27,8 @@ pub struct PgdConfig {
     /// reaches the ball's border from anywhere inside (Madry et al.).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step_size: Option<Magnitude>,
+    /// What is raised; `ce` by default. `dlr` and `margin` see through a saturated softmax.
+    pub loss: Loss,
     /// Gradient steps of each restart, at least 1; 10 by default.
     pub steps: usize,
     /// Runs from different random starts, at least 1; 1 by default.
@@ -42,6 +45,7 @@ impl Default for PgdConfig {
             norm: Norm::Linf,
             epsilon: Magnitude::levels(8),
             step_size: None,
+            loss: Loss::Ce,
             steps: 10,
             restarts: 1,
             random_start: true,
@@ -56,6 +60,7 @@ impl PgdConfig {
     /// # Errors
     /// Names the first value that cannot be meant, such as an L-inf epsilon of 8.
     pub fn validate(&self) -> Result<(), AttackConfigError> {
+        no_l1("pgd", self.norm)?;
         if self.norm == Norm::Linf {
             at_most_one("epsilon", &self.epsilon)?;
         }
@@ -119,7 +124,8 @@ impl Attack for Pgd {
                 } else {
                     clean.clone()
                 };
-                ascent.climb(InBall { attack: self, clean, images }, self.config.steps);
+                let iterate = InBall::new(&self.threat, self.step_size, clean, images);
+                ascent.climb_on(self.config.loss, iterate, self.config.steps);
             }
         })
     }
@@ -129,10 +135,34 @@ impl Attack for Pgd {
     }
 }
 
-struct InBall<'a> {
-    attack: &'a Pgd,
+/// Steps of one length in a ball, along the sign of the gradient (L-inf) or the gradient itself.
+pub(super) struct InBall<'a> {
+    threat: &'a ThreatModel,
+    step_size: f32,
     clean: Tensor<4>,
     images: Tensor<4>,
+}
+
+impl<'a> InBall<'a> {
+    /// Starts at some pictures of the ball around the clean ones.
+    pub fn new(threat: &'a ThreatModel, step_size: f32, clean: Tensor<4>, images: Tensor<4>) -> Self {
+        Self { threat, step_size, clean, images }
+    }
+
+    /// The pictures one step further in a direction, back in the ball.
+    #[must_use]
+    pub fn moved(self, direction: Tensor<4>) -> Self {
+        let direction = match self.threat {
+            ThreatModel::Ball { norm: Norm::L2, .. } => {
+                // The largest entry is 1 (or all are 0), so the length cannot underflow.
+                let length = direction.clone().square().sum_dims(&[1, 2, 3]).sqrt();
+                direction / length.clamp_min(f32::MIN_POSITIVE)
+            }
+            _ => direction.sign(),
+        };
+        let moved = self.images + direction.mul_scalar(self.step_size);
+        Self { images: self.threat.project(self.clean.clone(), moved), ..self }
+    }
 }
 
 impl Iterate for InBall<'_> {
@@ -141,23 +171,10 @@ impl Iterate for InBall<'_> {
     }
 
     fn step(self, gradient: Tensor<4>) -> Self {
-        let direction = match self.attack.config.norm {
-            Norm::Linf => gradient.sign(),
-            Norm::L2 => {
-                // The largest entry is 1 (or all are 0), so the length cannot underflow.
-                let length = gradient.clone().square().sum_dims(&[1, 2, 3]).sqrt();
-                gradient / length.clamp_min(f32::MIN_POSITIVE)
-            }
-        };
-        let moved = self.images + direction.mul_scalar(self.attack.step_size);
-        Self { images: self.attack.threat.project(self.clean.clone(), moved), ..self }
+        self.moved(gradient)
     }
 
     fn select(self, rows: Tensor<1, Int>) -> Self {
-        Self {
-            clean: self.clean.select(0, rows.clone()),
-            images: self.images.select(0, rows),
-            attack: self.attack,
-        }
+        Self { clean: self.clean.select(0, rows.clone()), images: self.images.select(0, rows), ..self }
     }
 }

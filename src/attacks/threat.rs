@@ -3,6 +3,7 @@
 use burn::tensor::{Bool, Tensor, TensorData};
 use rand::{Rng, RngExt};
 
+use super::projection::onto_ball;
 use crate::Seed;
 use crate::data::ImageId;
 
@@ -17,6 +18,8 @@ pub enum Norm {
     Linf,
     /// Euclidean length of the change.
     L2,
+    /// Sum of all changes.
+    L1,
 }
 
 /// What the attacker may change. Whatever it is, the result is a picture: every value in `[0, 1]`.
@@ -41,8 +44,8 @@ pub enum ThreatModel {
 
 impl ThreatModel {
     /// A random picture of the threat model for each clean one, drawn by the image's id: uniform in the
-    /// part of the L-inf box that lies in `[0, 1]`, uniform in the L2 ball (and then clipped), uniform in
-    /// `[0, 1]` inside a region.
+    /// part of the L-inf box that lies in `[0, 1]`, uniform in the L2 or L1 ball (and then clipped), uniform
+    /// in `[0, 1]` inside a region.
     pub fn random_start(&self, clean: Tensor<4>, ids: &[ImageId], seed: Seed) -> Tensor<4> {
         let shape = clean.dims();
         let size = shape[1] * shape[2] * shape[3];
@@ -51,6 +54,7 @@ impl ThreatModel {
             let mut rng = seed.at(id.0).rng();
             match self {
                 Self::Ball { norm: Norm::L2, .. } => in_unit_ball(size, &mut rng, &mut values),
+                Self::Ball { norm: Norm::L1, .. } => in_unit_l1_ball(size, &mut rng, &mut values),
                 _ => values.extend((0..size).map(|_| rng.random_range(0.0_f32..1.0))),
             }
         }
@@ -61,7 +65,7 @@ impl ThreatModel {
                 let high = clean.clone().add_scalar(*epsilon).clamp_max(1.0);
                 low.clone() + drawn * (high - low)
             }
-            Self::Ball { norm: Norm::L2, epsilon } => clean.clone() + drawn.mul_scalar(*epsilon),
+            Self::Ball { norm: Norm::L2 | Norm::L1, epsilon } => clean.clone() + drawn.mul_scalar(*epsilon),
             Self::Region { .. } => drawn,
         };
         self.project(clean, start)
@@ -70,7 +74,8 @@ impl ThreatModel {
     /// The nearest picture of the threat model. Projecting twice is projecting once.
     ///
     /// For the L2 ball the change is first shortened and then clipped to `[0, 1]`: clipping moves every
-    /// pixel towards its clean value, so the picture stays in the ball.
+    /// pixel towards its clean value, so the picture stays in the ball. For L1 it is the exact projection
+    /// on the part of the ball that lies in `[0, 1]`.
     pub fn project(&self, clean: Tensor<4>, images: Tensor<4>) -> Tensor<4> {
         match self {
             Self::Ball { norm: Norm::Linf, epsilon } => {
@@ -85,6 +90,15 @@ impl ThreatModel {
                 let factor = length.clamp_min(f32::MIN_POSITIVE).recip().mul_scalar(*epsilon).clamp_max(1.0);
                 (clean + change * factor).clamp(0.0, 1.0)
             }
+            Self::Ball { norm: Norm::L1, epsilon } => {
+                let (shape, device) = (clean.dims(), clean.device());
+                let size = shape[1] * shape[2] * shape[3];
+                let (clean, mut points) = (host(clean), host(images));
+                for (clean, point) in clean.chunks(size.max(1)).zip(points.chunks_mut(size.max(1))) {
+                    onto_ball(Norm::L1, clean, *epsilon, point);
+                }
+                Tensor::from_data(TensorData::new(points, shape), &device)
+            }
             Self::Region { mask } => {
                 let inside = writable(mask, clean.dims());
                 clean.mask_where(inside, images.clamp(0.0, 1.0))
@@ -92,8 +106,8 @@ impl ThreatModel {
         }
     }
 
-    /// Whether each picture is one of the threat model, with a slack of 1e-6 for rounding (for L2 also
-    /// relative to the length). A value that is not a number is never allowed.
+    /// Whether each picture is one of the threat model, with a slack of 1e-6 for rounding (for L2 and L1
+    /// also relative to the length). A value that is not a number is never allowed.
     pub fn contains(&self, clean: Tensor<4>, images: Tensor<4>) -> Vec<bool> {
         let [_, channels, height, width] = clean.dims();
         let area = height * width;
@@ -109,6 +123,10 @@ impl ThreatModel {
                 Self::Ball { norm: Norm::Linf, epsilon } => changes.all(|change| change <= epsilon + SLACK),
                 Self::Ball { norm: Norm::L2, epsilon } => {
                     let length = changes.map(|change| f64::from(change).powi(2)).sum::<f64>().sqrt();
+                    length <= f64::from(epsilon * (1.0 + 10.0 * SLACK) + SLACK)
+                }
+                Self::Ball { norm: Norm::L1, epsilon } => {
+                    let length = changes.map(f64::from).sum::<f64>();
                     length <= f64::from(epsilon * (1.0 + 10.0 * SLACK) + SLACK)
                 }
                 Self::Region { .. } => {
@@ -153,8 +171,23 @@ fn in_unit_ball(size: usize, rng: &mut impl Rng, values: &mut Vec<f32>) {
     values[begin..].iter_mut().for_each(|value| *value *= factor);
 }
 
+/// Appends a point that is uniform in the unit L1 ball: exponential numbers, divided by their sum with one
+/// more, and random signs.
+fn in_unit_l1_ball(size: usize, rng: &mut impl Rng, values: &mut Vec<f32>) {
+    let begin = values.len();
+    let exponential = |rng: &mut dyn Rng| -(1.0 - rng.random_range(0.0_f64..1.0)).ln();
+    let mut sum = exponential(rng);
+    for _ in 0..size {
+        let length = exponential(rng);
+        sum += length;
+        values.push(if rng.random::<bool>() { length } else { -length } as f32);
+    }
+    let factor = sum.max(f64::MIN_POSITIVE).recip() as f32;
+    values[begin..].iter_mut().for_each(|value| *value *= factor);
+}
+
 /// A standard normal number, after Box and Muller (1958).
-fn gaussian(rng: &mut impl Rng) -> f32 {
+pub(super) fn gaussian(rng: &mut impl Rng) -> f32 {
     let (u, v) = (1.0 - rng.random_range(0.0_f32..1.0), rng.random_range(0.0_f32..1.0));
     (-2.0 * u.ln()).sqrt() * (std::f32::consts::TAU * v).cos()
 }
@@ -184,14 +217,14 @@ mod tests {
         }
     }
 
-    fn models(epsilon: f32) -> [ThreatModel; 3] {
-        [Norm::Linf, Norm::L2]
+    fn models(epsilon: f32) -> [ThreatModel; 4] {
+        [Norm::Linf, Norm::L2, Norm::L1]
             .map(|norm| ThreatModel::Ball { norm, epsilon })
             .into_iter()
             .chain([region()])
             .collect::<Vec<_>>()
             .try_into()
-            .expect("three")
+            .expect("four")
     }
 
     fn pictures() -> impl Strategy<Value = Vec<f32>> {
@@ -230,7 +263,7 @@ mod tests {
     #[test]
     fn what_is_inside_is_not_moved() {
         let clean = tensor(vec![0.5; SIZE]);
-        for (model, change) in models(0.5).into_iter().zip([0.5, 0.04, 0.0]) {
+        for (model, change) in models(0.5).into_iter().zip([0.5, 0.04, 0.004, 0.0]) {
             let image = clean.clone().add_scalar(change);
             let gap: f32 = (model.project(clean.clone(), image.clone()) - image).abs().max().into_scalar();
             assert!(gap < 1e-6, "{model:?}");
@@ -271,8 +304,8 @@ mod tests {
 
     #[test]
     fn starts_fill_the_ball() {
-        // 400 images in two dimensions: a uniform point of the disc is within half the radius with
-        // probability 1/4, and a uniform point of the square has a mean distance to the axes of 1/2.
+        // 400 images in two dimensions: a uniform point of the disc or of the diamond is within half the
+        // radius with probability 1/4, and a uniform point of the square has a mean distance to the axes of 1/2.
         let count = 400;
         let ids: Vec<ImageId> = (0..count as u64).map(ImageId).collect();
         let clean = Tensor::full([count, 1, 1, 2], 0.5, &Device::default());
@@ -283,6 +316,9 @@ mod tests {
         };
         let disc = start(Norm::L2);
         let close = disc.chunks(2).filter(|point| point[0].hypot(point[1]) < 0.5).count();
+        assert!((70..130).contains(&close), "{close}");
+        let diamond = start(Norm::L1);
+        let close = diamond.chunks(2).filter(|point| point[0].abs() + point[1].abs() < 0.5).count();
         assert!((70..130).contains(&close), "{close}");
         let mean = start(Norm::Linf).iter().map(|value| value.abs()).sum::<f32>() / (2 * count) as f32;
         assert!((0.46..0.54).contains(&mean), "{mean}");

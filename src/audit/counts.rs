@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::predictions::CLEAN;
 use super::{AuditError, Row};
-use crate::metrics::{ConfusionMatrix, ImageOutcomes, SuccessMatrix};
+use crate::metrics::{ConfusionMatrix, ImageOutcomes, PartCounts, SuccessMatrix};
 use crate::stable_hash;
 
 /// Counts of one attack; a part is absent when no such attack was made.
@@ -17,6 +17,10 @@ pub struct AttackCounts {
     pub targeted: Option<SuccessMatrix>,
     /// The same outcomes image by image.
     pub outcomes: Option<ImageOutcomes>,
+    /// Which part had success first, for the untargeted attack; without names when it has no parts.
+    pub untargeted_parts: PartCounts,
+    /// The same for the targeted attacks.
+    pub targeted_parts: PartCounts,
 }
 
 /// Counts of all rows.
@@ -71,6 +75,9 @@ impl Counts {
             return Ok(());
         }
         let attack = self.attacks.entry(row.attack.clone()).or_default();
+        let parts =
+            if row.target.is_none() { &mut attack.untargeted_parts } else { &mut attack.targeted_parts };
+        parts.add(row.success, row.part.as_deref());
         match row.target {
             None => attack
                 .untargeted
@@ -110,6 +117,7 @@ mod tests {
             linf: 0.0,
             l2: 0.0,
             changed: 0.0,
+            part: None,
         }
     }
 

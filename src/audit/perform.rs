@@ -211,14 +211,24 @@ impl<'a> Work<'a> {
         let targets: Option<Vec<usize>> = tasks.iter().map(|task| task.target).collect();
         let goal = targets.map_or(Goal::Untargeted, Goal::Targeted);
         let before = self.victim.cost();
-        let adversarial = self.attack.perturb(self.victim, &batch, &goal, self.seed).without_autodiff();
+        let (adversarial, parts) = self.attack.perturb_by_parts(self.victim, &batch, &goal, self.seed);
+        let adversarial = adversarial.without_autodiff();
         self.cost = self.cost + (self.victim.cost() - before);
         self.attacks += tasks.len() as u64;
 
         let distances = self.inspect(&batch, &adversarial, tasks)?;
         let scores = self.scores(adversarial, tasks, self.name)?;
-        let found = tasks.iter().zip(scores).zip(distances);
-        Ok(found.map(|((task, score), distance)| self.row(task, self.name, score, distance)).collect())
+        let names = self.attack.parts();
+        let found = tasks.iter().zip(scores).zip(distances).enumerate();
+        Ok(found
+            .map(|(index, ((task, score), distance))| {
+                let mut row = self.row(task, self.name, score, distance);
+                // A part is believed no more than the attack: it counts where the picture has success.
+                let part = parts.get(index).copied().flatten().filter(|_| row.success);
+                row.part = part.and_then(|part| names.get(part)).map(|name| (*name).to_owned());
+                row
+            })
+            .collect())
     }
 
     /// Checks that the attack kept its rules, and measures how far it went.
@@ -312,6 +322,7 @@ impl<'a> Work<'a> {
             linf: distance.linf,
             l2: distance.l2,
             changed: distance.changed,
+            part: None,
         }
     }
 }

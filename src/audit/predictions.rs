@@ -48,6 +48,9 @@ pub struct Row {
     pub l2: f32,
     /// Share of the pixels that changed in any channel, in `[0, 1]`.
     pub changed: f32,
+    /// Of an attack that is made of several, the first part that had success; empty otherwise.
+    #[serde(default)]
+    pub part: Option<String>,
 }
 
 impl Row {
@@ -63,6 +66,8 @@ impl Row {
                 "image {image} under attack {attack:?} is said to have success {success}, \
                  but its prediction is {prediction}"
             ))
+        } else if self.part.is_some() && !success {
+            Some(format!("image {image} stands, but a part of attack {attack:?} is said to have turned it"))
         } else if self.target == Some(*label) {
             Some(format!("image {image} has its own class {label} as target of attack {attack:?}"))
         } else {
@@ -220,6 +225,7 @@ mod tests {
             linf: 8.0 / 255.0,
             l2: 1.5e-7,
             changed: 1.0,
+            part: None,
         }
     }
 
@@ -237,9 +243,9 @@ mod tests {
         let mut decoder = MultiGzDecoder::new(BufReader::new(File::open(&path).expect("file")));
         decoder.read_to_string(&mut text).expect("gzip");
         insta::assert_snapshot!(text, @r#"
-        image,label,attack,target,clean_prediction,prediction,success,margin,linf,l2,changed
-        "a, ""b"".png",0,pgd,,0,2,true,-0.1,0.03137255,1.5e-7,1.0
-        c.png,0,pgd,1,0,2,false,-0.1,0.03137255,1.5e-7,1.0
+        image,label,attack,target,clean_prediction,prediction,success,margin,linf,l2,changed,part
+        "a, ""b"".png",0,pgd,,0,2,true,-0.1,0.03137255,1.5e-7,1.0,
+        c.png,0,pgd,1,0,2,false,-0.1,0.03137255,1.5e-7,1.0,
         "#);
     }
 
@@ -288,6 +294,7 @@ mod tests {
             Row { success: false, ..row("a.png", None) },
             Row { attack: CLEAN.to_owned(), ..row("a.png", None) },
             row("a.png", Some(0)),
+            Row { part: Some("square".to_owned()), ..row("a.png", Some(1)) },
         ];
         let mut log = PredictionLog::open(&path).expect("new");
         log.append(&rows).expect("written");
@@ -317,7 +324,8 @@ mod tests {
         ) {
             let directory = tempfile::tempdir().expect("temporary directory");
             let path = directory.path().join("predictions.csv.gz");
-            let rows = [Row { margin, l2, ..row(&image, target) }];
+            let part = target.filter(|target| *target == 2).map(|_| "apgd-ce".to_owned());
+            let rows = [Row { margin, l2, part, ..row(&image, target) }];
             PredictionLog::open(&path).expect("new").append(&rows).expect("written");
             prop_assert_eq!(read(&path), rows);
         }

@@ -13,7 +13,7 @@ use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, EyeglassConfig};
 use crate::audit::{AuditOptions, AuditOutcome, Counts, Pictures, PredictionLog, TargetChoice};
 use crate::data::{Dataset, Split};
-use crate::metrics::{AuditCounts, FairnessReport, GroupColumn};
+use crate::metrics::{AuditCounts, FairnessReport, GroupColumn, PartFigures};
 use crate::models::{Cost, Model, Victim};
 use crate::run::{EventLog, Layout, RunDir, write_file};
 use crate::{audit, report};
@@ -57,17 +57,31 @@ pub(super) struct AuditArguments {
 
 #[derive(Clone, Copy, clap::ValueEnum)]
 enum AttackKind {
+    Apgd,
+    ApgdT,
+    Autoattack,
     Eyeglasses,
+    FabT,
+    Fgsm,
+    MomentumPgd,
     Pgd,
     Roa,
+    Square,
 }
 
 impl AttackKind {
     fn name(self) -> &'static str {
         match self {
+            Self::Apgd => "apgd",
+            Self::ApgdT => "apgd-t",
+            Self::Autoattack => "autoattack",
             Self::Eyeglasses => "eyeglasses",
+            Self::FabT => "fab-t",
+            Self::Fgsm => "fgsm",
+            Self::MomentumPgd => "momentum-pgd",
             Self::Pgd => "pgd",
             Self::Roa => "roa",
+            Self::Square => "square",
         }
     }
 }
@@ -143,6 +157,9 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
     let audited = run(&config, &model, &data, out, arguments.resume, "audit", context)?;
     super::say(&report::summary(&audited.report));
+    if !audited.parts.is_empty() {
+        super::say(&report::parts(&audited.parts));
+    }
     super::say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
     Ok(())
 }
@@ -175,6 +192,8 @@ pub(super) struct Audited {
     pub report: FairnessReport,
     /// The counts behind them.
     pub counts: AuditCounts,
+    /// What each part of the attack contributed, untargeted and targeted, where it has parts.
+    parts: Vec<(&'static str, Vec<PartFigures>)>,
     cost: Cost,
     seconds: f64,
     attacks: u64,
@@ -236,7 +255,12 @@ pub(super) fn run(
     let report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
     write_results(layout, &counts, &report)?;
     let attacks = outcome.attacks;
-    let audited = Audited { report, counts, cost: outcome.cost, seconds: outcome.seconds, attacks };
+    let parts = parts(&outcome.counts, attack.as_ref());
+    if !parts.is_empty() {
+        write_csv(&layout.parts(attack.name()), |to| report::csv::write_parts(to, &parts))?;
+        events.append("attack_parts", &parts)?;
+    }
+    let audited = Audited { report, counts, parts, cost: outcome.cost, seconds: outcome.seconds, attacks };
     let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
     events.append("audit_end", &cost)?;
     Ok(audited)
@@ -307,6 +331,19 @@ fn audit_counts(counts: &Counts, attack: &str, data: &Dataset) -> AuditCounts {
             .map(|column| GroupColumn { name: column.name.clone(), of_class: column.of_class.clone() })
             .collect(),
     }
+}
+
+/// What each part of an attack contributed; nothing for an attack that is one thing.
+fn parts(counts: &Counts, attack: &dyn Attack) -> Vec<(&'static str, Vec<PartFigures>)> {
+    let names = attack.parts();
+    let Some(counts) = counts.attacks.get(attack.name()).filter(|_| !names.is_empty()) else {
+        return Vec::new();
+    };
+    [("untargeted", &counts.untargeted_parts), ("targeted", &counts.targeted_parts)]
+        .into_iter()
+        .filter(|(_, counts)| counts.total > 0)
+        .map(|(goal, counts)| (goal, counts.figures(&names)))
+        .collect()
 }
 
 /// Everything that can be made from the counts.

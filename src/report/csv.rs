@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::metrics::{ConfusionMatrix, FairnessReport, Figure, Rate, SuccessMatrix};
+use crate::metrics::{ConfusionMatrix, FairnessReport, Figure, PartFigures, Rate, SuccessMatrix};
 
 /// `confusion_*.csv`: counts, one row a true label, one column a prediction.
 ///
@@ -34,6 +34,24 @@ fn write_matrix(
     for (row, name) in classes.iter().enumerate() {
         let cells = (0..classes.len()).map(|column| cell(row, column));
         writer.write_record(std::iter::once(name.clone()).chain(cells))?;
+    }
+    Ok(writer.flush()?)
+}
+
+/// `parts_*.csv`: what each part of a composed attack contributed, untargeted and targeted. `left` is the share
+/// of the images that still stand after the part, with its interval.
+///
+/// # Errors
+/// When the writer fails.
+pub fn write_parts(to: impl Write, goals: &[(&str, Vec<PartFigures>)]) -> csv::Result<()> {
+    let mut writer = csv::Writer::from_writer(to);
+    writer.write_record(["goal", "part", "standing", "turned", "left", "low", "high", "n"])?;
+    for (goal, parts) in goals {
+        for part in parts {
+            let counts = [part.standing, part.turned].map(|count| count.to_string());
+            let names = [(*goal).to_owned(), part.part.clone()];
+            writer.write_record(names.into_iter().chain(counts).chain(rate(part.left)))?;
+        }
     }
     Ok(writer.flush()?)
 }
@@ -206,6 +224,19 @@ mod tests {
 
     fn names() -> Vec<String> {
         ["anna", "b,en", "carl"].map(String::from).to_vec()
+    }
+
+    #[test]
+    fn parts_of_an_attack() {
+        let mut counts = crate::metrics::PartCounts::default();
+        counts.add(true, Some("apgd-ce"));
+        counts.add(false, None);
+        let lines = counts.figures(&["apgd-ce"]);
+        let text = written(|to| write_parts(to, &[("untargeted", lines)]));
+        let mut lines = text.lines();
+        assert_eq!(lines.next(), Some("goal,part,standing,turned,left,low,high,n"));
+        assert!(lines.next().is_some_and(|line| line.starts_with("untargeted,none,2,0,1,")));
+        assert!(lines.next().is_some_and(|line| line.starts_with("untargeted,apgd-ce,2,1,0.5,")));
     }
 
     #[test]

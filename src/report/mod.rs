@@ -11,6 +11,7 @@ mod flat;
 mod headline;
 mod markdown;
 mod official;
+mod parts;
 mod table;
 mod terminal;
 
@@ -21,5 +22,6 @@ pub use flat::{FlatFigure, FlatFigures};
 pub use headline::{headline, headline_markdown};
 pub use markdown::comparison as markdown_comparison;
 pub use official::OfficialReport;
+pub use parts::parts;
 pub use table::{Align, Table};
 pub use terminal::{comparison, summary};

@@ -59,6 +59,11 @@ impl Layout {
         self.root.join(format!("confusion_{attack}.csv"))
     }
 
+    /// `parts_<attack>.csv`: what each part of a composed attack contributed.
+    pub fn parts(&self, attack: &str) -> PathBuf {
+        self.root.join(format!("parts_{attack}.csv"))
+    }
+
     /// `success_<attack>.csv`: targeted success, rows are sources, columns are targets.
     pub fn success(&self, attack: &str) -> PathBuf {
         self.root.join(format!("success_{attack}.csv"))

@@ -5,6 +5,7 @@ use rand::RngExt;
 use tempfile::TempDir;
 
 use super::*;
+use crate::attacks::{AutoAttackConfig, Magnitude};
 use crate::audit::read_rows;
 use crate::data::ImageId;
 use crate::models::{FaceCnn, FaceCnnConfig};
@@ -222,6 +223,34 @@ fn a_stopped_audit_ends_with_the_rows_of_one_that_was_not() {
         assert_eq!(second.counts, whole.counts);
         assert_eq!(first.cost + second.cost, whole.cost, "nothing is attacked twice");
     }
+}
+
+#[test]
+fn the_parts_of_a_composed_attack_add_up_and_survive_a_stop() {
+    let bench = Bench::new();
+    let options = options(4, TargetChoice::Random(1));
+    let config = AutoAttackConfig {
+        epsilon: Magnitude::levels(2),
+        steps: 3,
+        queries: 10,
+        ..AutoAttackConfig::default()
+    };
+    let attack = config.build().expect("valid");
+    let (whole, rows) = bench.whole(&attack, &options, "whole");
+    let counts = &whole.counts.attacks["autoattack"];
+    let robust = rows.iter().filter(|row| row.attack == "autoattack" && row.target.is_none() && !row.success);
+    let left = counts.untargeted_parts.figures(&attack.parts()).pop().and_then(|last| last.left);
+    assert_eq!(left.map(|left| (left.successes, left.n)), Some((robust.count() as u64, IMAGES as u64)));
+    // Three images are wrong unchanged, and no part is named for them.
+    assert_eq!(counts.untargeted_parts.unaided, 3);
+    assert!(!counts.untargeted_parts.turned.is_empty() || !counts.targeted_parts.turned.is_empty());
+    assert_eq!(counts.targeted_parts.total, IMAGES as u64);
+
+    let mut log = bench.log("stopped");
+    let first = bench.audit(&attack, &options, &mut log, 5).expect("the first part");
+    let second = bench.audit(&attack, &options, &mut log, usize::MAX).expect("the second part");
+    assert!(!first.finished && second.finished);
+    assert_eq!((second.counts, sorted(log.path())), (whole.counts, rows));
 }
 
 #[test]

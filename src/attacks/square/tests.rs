@@ -1,0 +1,110 @@
+use super::super::fixtures::{SHAPE, batch, network, values};
+use super::super::projection::distance;
+use super::*;
+
+#[test]
+#[allow(clippy::float_cmp)] // Powers of two are exact.
+fn the_schedule_agrees_with_the_reference_implementation() {
+    // pyautoattack 0.2.0, square.SquareAttack(..., p_init=.8, resc_schedule=False).p_selection(i)
+    let queries =
+        [0, 10, 11, 50, 51, 200, 201, 500, 501, 1000, 1001, 2000, 2001, 4000, 4001, 6000, 6001, 8000, 8001];
+    let halvings = [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9];
+    // and max(int(round(math.sqrt(p * 32 * 32))), 1)
+    let sides = [29, 29, 20, 20, 14, 14, 10, 10, 7, 7, 5, 5, 4, 4, 3, 3, 2, 2, 1];
+    for index in 0..queries.len() {
+        let found = share(0.8, queries[index]);
+        assert_eq!(found, 0.8 / 2.0_f32.powi(halvings[index]), "query {}", queries[index]);
+        assert_eq!(side(Norm::Linf, found, [3, 32, 32]), sides[index], "query {}", queries[index]);
+    }
+    assert_eq!(side(Norm::L2, 0.8, [3, 32, 32]), 29);
+    assert_eq!(side(Norm::L2, 0.001, [3, 32, 32]), 3);
+    assert_eq!(side(Norm::L2, 1.0, [3, 32, 8]), 8, "no larger than the picture");
+}
+
+#[test]
+fn a_bump_agrees_with_the_reference_implementation() {
+    // pyautoattack 0.2.0, square.SquareAttack(...).eta(5), not turned.
+    let expected = [
+        [0.049_162, 0.159_777, 0.159_777, 0.159_777, 0.049_162],
+        [0.049_162, 0.159_777, 0.602_237, 0.159_777, 0.049_162],
+        [-0.045_59, -0.148_168, -0.148_168, -0.148_168, -0.045_59],
+        [-0.045_59, -0.148_168, -0.558_479, -0.148_168, -0.045_59],
+        [-0.045_59, -0.148_168, -0.148_168, -0.148_168, -0.045_59],
+    ];
+    let (straight, turned) = (bump(5, false), bump(5, true));
+    for (y, row) in expected.iter().enumerate() {
+        for (x, expected) in row.iter().enumerate() {
+            assert!((straight[5 * y + x] - expected).abs() < 1e-5);
+            assert!((turned[5 * x + y] - expected).abs() < 1e-5);
+        }
+    }
+}
+
+fn search(norm: Norm, epsilon: f32) -> Search {
+    let clean: Vec<f32> = values(batch(1, 2, 0.3).images);
+    Search::new(norm, epsilon, SHAPE, &clean, Seed::new(4).rng())
+}
+
+#[test]
+fn linf_proposals_change_one_square_by_the_whole_budget() {
+    let mut search = search(Norm::Linf, 0.1);
+    let at_the_border = |picture: &[f32], clean: &[f32]| {
+        picture.iter().zip(clean).all(|(value, clean)| ((value - clean).abs() - 0.1).abs() < 1e-6)
+    };
+    assert!(at_the_border(&search.proposed, &search.clean), "stripes of the budget");
+    search.judge(0.0);
+    let mut corners = std::collections::BTreeSet::new();
+    for _ in 0..400 {
+        search.propose(0.1);
+        assert!(at_the_border(&search.proposed, &search.clean));
+        let [_, height, width] = SHAPE;
+        let differs = |place: &usize| (search.proposed[*place] - search.best[*place]).abs() > 1e-6;
+        let places: Vec<usize> = (0..search.clean.len()).filter(differs).collect();
+        let rows: Vec<usize> = places.iter().map(|place| place / width % height).collect();
+        let columns: Vec<usize> = places.iter().map(|place| place % width).collect();
+        for positions in [&rows, &columns] {
+            let ends = positions.iter().min().zip(positions.iter().max());
+            assert!(ends.is_none_or(|(first, last)| last - first < 5), "sqrt(0.1) of 16 is 5");
+        }
+        corners.extend(rows.iter().max().copied());
+        search.judge(-1.0);
+    }
+    assert!(corners.contains(&(SHAPE[1] - 1)), "the last row is reached");
+}
+
+#[test]
+fn l2_proposals_stay_on_the_border_of_the_ball() {
+    let mut search = search(Norm::L2, 0.4);
+    for query in 0..200 {
+        let far = distance(Norm::L2, &search.clean, &search.proposed);
+        assert!((far - 0.4).abs() < 1e-4, "query {query}: {far}");
+        search.judge(query as f32);
+        search.propose(share(0.8, query));
+    }
+}
+
+#[test]
+fn only_a_higher_margin_is_kept() {
+    let mut search = search(Norm::Linf, 0.1);
+    let first = search.proposed.clone();
+    search.judge(0.5);
+    assert_eq!(search.best, first);
+    search.propose(0.5);
+    search.judge(f32::NAN);
+    search.propose(0.5);
+    search.judge(0.4);
+    assert_eq!(search.best, first);
+    search.propose(0.5);
+    let better = search.proposed.clone();
+    search.judge(0.6);
+    assert_eq!(search.best, better);
+}
+
+#[test]
+fn it_asks_for_no_gradient_and_no_more_than_its_queries() {
+    let victim = Victim::new(&network(3));
+    let config = SquareConfig { queries: 7, early_stop: false, ..SquareConfig::default() };
+    config.build().expect("valid").perturb(&victim, &batch(2, 3, 0.0), &Goal::Untargeted, Seed::new(0));
+    // The clean pictures, the stripes, and the queries.
+    assert_eq!((victim.cost().gradients, victim.cost().forwards), (0, 2 * (1 + 1 + 7)));
+}
