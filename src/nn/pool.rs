@@ -8,3 +8,8 @@ use super::ops;
 pub fn max_pool_2x2(input: Tensor<4>) -> Tensor<4> {
     ops::max_pool_2x2(input)
 }
+
+/// `max_pool_2x2(relu(input))`, `[N, C, H, W]` to `[N, C, H/2, W/2]`, in one pass.
+pub fn relu_max_pool_2x2(input: Tensor<4>) -> Tensor<4> {
+    ops::relu_max_pool_2x2(input)
+}

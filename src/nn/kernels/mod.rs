@@ -5,6 +5,9 @@
 #![allow(clippy::inline_always)]
 
 mod buffer;
+mod column_gradient;
+mod gate;
+mod im2col;
 mod lanes;
 mod matmul;
 mod norm;
@@ -18,10 +21,13 @@ mod winograd;
 mod x86;
 
 pub(super) use buffer::recycle;
+pub(super) use column_gradient::weight_gradient_by_columns;
+pub(super) use gate::{channel_sums, gate};
+pub(super) use im2col::{Window, convolve_by_columns, input_gradient_by_columns};
 pub(super) use lanes::Isa;
 pub(super) use norm::{Affine, Dependence, affine, gradient_sums, input_gradient, statistics};
 pub(super) use norm_pool::{Plane, norm_pool, norm_pool_gradient, norm_pool_sums};
 pub(super) use pool::{max_pool, max_pool_gradient};
-pub(super) use strip::Images;
+pub(super) use strip::{Finish, Images, Source};
 pub(super) use weight_gradient::weight_gradient;
 pub(super) use winograd::{Filter, convolve};

@@ -6,6 +6,7 @@
 
 mod batch_norm;
 mod conv;
+mod conv_choice;
 mod pool;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,8 @@ use super::kernels;
 
 pub(super) use batch_norm::{After, batch_norm, batch_norm_train};
 pub(super) use conv::conv2d;
-pub(super) use pool::max_pool_2x2;
+pub(super) use conv_choice::Settings;
+pub(super) use pool::{max_pool_2x2, relu_max_pool_2x2};
 
 /// Whether our kernels can work on a tensor: not empty, in `f32`, in the memory of the CPU.
 fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {

@@ -4,7 +4,9 @@ use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
 use rand::RngExt;
 
-use super::{After, batch_norm, batch_norm_train, conv2d, max_pool_2x2, with_stock};
+use super::{
+    After, Settings, batch_norm, batch_norm_train, conv2d, max_pool_2x2, relu_max_pool_2x2, with_stock,
+};
 use crate::Seed;
 use crate::nn::kernels::Isa;
 
@@ -87,7 +89,15 @@ fn compare(inputs: &Inputs, count: u32, operator: Operator<'_>) {
 }
 
 fn conv(images: Tensor<4>, weight: Option<Tensor<4>>, rows: &[Tensor<1>]) -> Tensor<4> {
-    conv2d(images, weight.expect("a convolution has weights"), rows.first().cloned(), 1, 1)
+    conv2d(images, weight.expect("a convolution has weights"), rows.first().cloned(), SAME)
+}
+
+/// Keeps the size with a kernel of 3x3.
+const SAME: Settings = Settings { stride: 1, padding: 1, relu: false };
+
+fn conv_relu(images: Tensor<4>, weight: Option<Tensor<4>>, rows: &[Tensor<1>]) -> Tensor<4> {
+    let settings = Settings { relu: true, ..SAME };
+    conv2d(images, weight.expect("a convolution has weights"), rows.first().cloned(), settings)
 }
 
 fn conv_inputs(shape: [usize; 4], outputs: usize, bias: bool) -> Inputs {
@@ -111,6 +121,7 @@ fn convolution_agrees_with_burn() {
     for (shape, outputs) in shapes {
         compare(&conv_inputs(shape, outputs, false), 2, &conv);
         compare(&conv_inputs(shape, outputs, true), 3, &conv);
+        compare(&conv_inputs(shape, outputs, true), 3, &conv_relu);
     }
 }
 
@@ -176,13 +187,19 @@ fn pool(images: Tensor<4>, _: Option<Tensor<4>>, _: &[Tensor<1>]) -> Tensor<4> {
     max_pool_2x2(images)
 }
 
+fn relu_pool(images: Tensor<4>, _: Option<Tensor<4>>, _: &[Tensor<1>]) -> Tensor<4> {
+    relu_max_pool_2x2(images)
+}
+
 #[test]
 fn max_pool_agrees_with_burn() {
     for shape in [[1, 1, 2, 2], [2, 3, 5, 7], [1, 2, 3, 64], [3, 2, 34, 33], [2, 9, 64, 64]] {
         compare(&Inputs { images: random(shape, 1), weight: None, rows: vec![] }, 1, &pool);
         // Whole numbers have ties: the same pixel must win.
         let ties = (random(shape, 1) * 2.0).round();
-        compare(&Inputs { images: ties, weight: None, rows: vec![] }, 1, &pool);
+        let ties = Inputs { images: ties, weight: None, rows: vec![] };
+        compare(&ties, 1, &pool);
+        compare(&ties, 1, &relu_pool);
     }
 }
 
@@ -201,7 +218,9 @@ proptest! {
         if frozen || shape[0] * shape[2] * shape[3] > 3 {
             compare(&norm_inputs(shape), 4, &norm(frozen, after));
         }
-        compare(&Inputs { images: random(shape, 1), weight: None, rows: vec![] }, 1, &pool);
+        let pooled = Inputs { images: random(shape, 1), weight: None, rows: vec![] };
+        compare(&pooled, 1, &pool);
+        compare(&pooled, 1, &relu_pool);
     }
 }
 
@@ -225,6 +244,7 @@ fn views_give_what_dense_tensors_give() {
     for (view, weight) in views(&inputs.images).into_iter().zip(weight_views) {
         let viewed = Inputs { images: view.clone(), weight: Some(weight), rows: inputs.rows.clone() };
         assert_eq!(outcome(&viewed, 7, &conv), outcome(&inputs, 7, &conv));
+        assert_eq!(outcome(&viewed, 7, &conv_relu), outcome(&inputs, 7, &conv_relu));
         for frozen in [true, false] {
             let dense = Inputs { images: inputs.images.clone(), weight: None, rows: norm_rows.clone() };
             let viewed = Inputs { images: view.clone(), weight: None, rows: norm_rows.clone() };
@@ -290,12 +310,15 @@ fn gradients_agree_with_finite_differences() {
         }
     };
     check(&conv_inputs([2, 3, 5, 6], 4, true), 7, 0.1, &conv);
+    check(&conv_inputs([2, 3, 5, 6], 4, true), 7, 1e-3, &conv_relu);
     check(&norm_inputs([2, 3, 4, 5]), 13, 3e-4, &norm(true, After::Relu));
     check(&norm_inputs([2, 3, 4, 5]), 13, 3e-4, &norm(false, After::Relu));
     check(&norm_inputs([2, 3, 4, 5]), 13, 3e-3, &norm(false, After::Nothing));
     check(&norm_inputs([2, 3, 5, 6]), 13, 3e-4, &norm(true, After::ReluMaxPool));
     check(&norm_inputs([2, 3, 5, 6]), 13, 3e-4, &norm(false, After::ReluMaxPool));
-    check(&Inputs { images: random([2, 3, 5, 4], 1), weight: None, rows: vec![] }, 1, 1e-3, &pool);
+    let pooled = Inputs { images: random([2, 3, 5, 4], 1), weight: None, rows: vec![] };
+    check(&pooled, 1, 1e-3, &pool);
+    check(&pooled, 1, 1e-3, &relu_pool);
 }
 
 /// Equal bit for bit where not finite, close elsewhere.
@@ -322,8 +345,9 @@ fn nan_and_infinity_propagate_as_in_burn() {
         let pool_inputs = Inputs { images, weight: None, rows: vec![] };
         let (frozen, training) = (norm(true, After::Relu), norm(false, After::Relu));
         let (frozen_pool, training_pool) = (norm(true, After::ReluMaxPool), norm(false, After::ReluMaxPool));
-        let cases: [(&Inputs, u32, Operator<'_>); 6] = [
+        let cases: [(&Inputs, u32, Operator<'_>); 8] = [
             (&conv_inputs, 7, &conv),
+            (&conv_inputs, 7, &conv_relu),
             (&norm_inputs, 13, &frozen),
             (&norm_inputs, 13, &training),
             // Without the scale: Burn multiplies the infinite pixels that no gradient reaches by zero, which
@@ -331,6 +355,7 @@ fn nan_and_infinity_propagate_as_in_burn() {
             (&norm_inputs, 9, &frozen_pool),
             (&norm_inputs, 13, &training_pool),
             (&pool_inputs, 1, &pool),
+            (&pool_inputs, 1, &relu_pool),
         ];
         for (case, (inputs, tracked, operator)) in cases.into_iter().enumerate() {
             let (expected, expected_gradients) = with_stock(|| outcome(inputs, tracked, operator));
@@ -371,7 +396,9 @@ fn shapes_that_are_not_known_go_to_burn() {
     let images = random([2, 3, 9, 8], 1);
     for (kernel, stride, padding) in [(3, 2, 1), (1, 1, 0), (5, 1, 2), (3, 1, 0)] {
         let weight = random([4, 3, kernel, kernel], 2);
-        let run = || floats(conv2d(images.clone(), weight.clone(), None, stride, padding));
+        let run = || {
+            floats(conv2d(images.clone(), weight.clone(), None, Settings { stride, padding, relu: false }))
+        };
         assert_eq!(run(), with_stock(run));
     }
     assert_eq!(max_pool_2x2(random([2, 3, 1, 4], 1)).dims(), [2, 3, 0, 2]);
