@@ -4,6 +4,7 @@
 // thinks of its size, or it would be compiled without the set.
 #![allow(clippy::inline_always)]
 
+mod average;
 mod buffer;
 mod column_gradient;
 mod gate;
@@ -20,6 +21,7 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(super) use average::{average_pool, average_pool_gradient, plane_means, plane_means_gradient};
 pub(super) use buffer::recycle;
 pub(super) use column_gradient::weight_gradient_by_columns;
 pub(super) use gate::{channel_sums, gate};

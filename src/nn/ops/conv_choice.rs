@@ -1,4 +1,5 @@
-//! Which kernel computes a convolution and its gradients: Winograd for 3x3, stride 1 and padding 1.
+//! Which kernel computes a convolution and its gradients: Winograd for 3x3, stride 1 and padding 1, columns
+//! for everything else.
 //!
 //! No kernel of ours promises anything about NaN and infinity. Where a result is not finite it is computed
 //! again by Burn's own operator, so that both spread alike.
@@ -11,7 +12,8 @@ use burn_flex::FlexTensor;
 
 use super::{dims, tensor, values};
 use crate::nn::kernels::{
-    Filter, Finish, Images, Isa, Source, channel_sums, convolve, gate, weight_gradient,
+    Filter, Finish, Images, Isa, Source, Window, channel_sums, convolve, convolve_by_columns, gate,
+    input_gradient_by_columns, weight_gradient, weight_gradient_by_columns,
 };
 
 /// How a convolution is applied, the same along both sides.
@@ -32,9 +34,16 @@ impl Settings {
     }
 
     /// Whether a kernel of ours can do it.
-    pub(super) fn are_known(self, [_, channels, ..]: [usize; 4], weight: [usize; 4]) -> bool {
-        let [_, inputs, height, width] = weight;
-        inputs == channels && [height, width, self.stride, self.padding] == [3, 3, 1, 1]
+    pub(super) fn are_known(self, input: [usize; 4], weight: [usize; 4]) -> bool {
+        let ([count, channels, height, width], [outputs, inputs, rows, columns]) = (input, weight);
+        let fits = |image: usize, kernel: usize| kernel > 0 && kernel <= image + 2 * self.padding;
+        // Places in an image are kept as 32-bit numbers.
+        let largest = i32::MAX as usize / (count * (height + self.padding) * (width + self.padding)).max(1);
+        inputs == channels
+            && self.stride > 0
+            && fits(height, rows)
+            && fits(width, columns)
+            && channels.max(outputs) < largest
     }
 }
 
@@ -60,6 +69,18 @@ impl Convolution {
         [count, outputs, side(height, rows), side(width, columns)]
     }
 
+    fn window(&self) -> Window {
+        let [.., rows, columns] = self.weight;
+        let Settings { stride, padding, .. } = self.settings;
+        let (input, output) = (images(self.input), images(self.output()));
+        Window { input, output, kernel: [rows, columns], stride, padding }
+    }
+
+    fn is_winograd(&self) -> bool {
+        let [.., rows, columns] = self.weight;
+        [rows, columns, self.settings.stride, self.settings.padding] == [3, 3, 1, 1]
+    }
+
     pub(super) fn forward(
         &self,
         input: &FlexTensor,
@@ -68,8 +89,13 @@ impl Convolution {
     ) -> FlexTensor {
         let [outputs, inputs, ..] = self.weight;
         let finish = Finish { bias: bias.map(values), relu: self.settings.relu };
-        let filter = Filter::new(self.isa, values(weight), outputs, inputs);
-        if let Some(found) = convolve(Source::plain(values(input)), images(self.input), &filter, finish) {
+        let found = if self.is_winograd() {
+            let filter = Filter::new(self.isa, values(weight), outputs, inputs);
+            convolve(Source::plain(values(input)), images(self.input), &filter, finish)
+        } else {
+            convolve_by_columns(self.isa, values(input), &self.window(), values(weight), finish)
+        };
+        if let Some(found) = found {
             return tensor(found, self.output());
         }
         let output = Flex::conv2d(input.clone(), weight.clone(), bias.cloned(), self.settings.options());
@@ -84,9 +110,14 @@ impl Convolution {
         output: Option<&FlexTensor>,
     ) -> FlexTensor {
         let [outputs, inputs, ..] = self.weight;
-        let filter = Filter::backward(self.isa, values(weight), outputs, inputs);
-        let finish = Finish { bias: None, relu: false };
-        if let Some(found) = convolve(source(gradient, output), images(self.output()), &filter, finish) {
+        let gated = source(gradient, output);
+        let found = if self.is_winograd() {
+            let filter = Filter::backward(self.isa, values(weight), outputs, inputs);
+            convolve(gated, images(self.output()), &filter, Finish::default())
+        } else {
+            input_gradient_by_columns(self.isa, gated, &self.window(), values(weight))
+        };
+        if let Some(found) = found {
             return tensor(found, self.input);
         }
         // Burn asks for the input, but only for its shape.
@@ -104,7 +135,11 @@ impl Convolution {
         output: Option<&FlexTensor>,
     ) -> FlexTensor {
         let gated = source(gradient, output);
-        let found = weight_gradient(self.isa, values(input), images(self.input), gated, self.weight[0]);
+        let found = if self.is_winograd() {
+            weight_gradient(self.isa, values(input), images(self.input), gated, self.weight[0])
+        } else {
+            weight_gradient_by_columns(self.isa, values(input), &self.window(), gated)
+        };
         if found.iter().all(|value| value.is_finite()) {
             return tensor(found, self.weight);
         }

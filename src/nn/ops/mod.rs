@@ -4,7 +4,10 @@
 //! that it knows it runs our kernels; everywhere else it is Burn's own operator. Only gradients that are
 //! tracked are computed, and only what they need is kept.
 
+mod average;
 mod batch_norm;
+#[cfg(test)]
+mod column_tests;
 mod conv;
 mod conv_choice;
 mod pool;
@@ -17,6 +20,7 @@ use burn_flex::{FlexTensor, Layout};
 
 use super::kernels;
 
+pub(super) use average::{average_pool, global_average_pool};
 pub(super) use batch_norm::{After, batch_norm, batch_norm_train};
 pub(super) use conv::conv2d;
 pub(super) use conv_choice::Settings;
