@@ -125,6 +125,41 @@ impl Output {
     }
 }
 
+/// Recycled memory that begins on a cache line, for what lives from one kernel to the next. Nothing of it
+/// is initialised.
+pub(super) struct Lines {
+    memory: Vec<f32>,
+    /// Floats before the first cache line.
+    start: usize,
+}
+
+impl Lines {
+    /// Room for this many floats.
+    pub(super) fn new(floats: usize) -> Self {
+        let memory = Output::new(floats + 16).0;
+        let start = memory.as_ptr().align_offset(align_of::<Line>()).min(16);
+        Self { memory, start }
+    }
+
+    /// The first float. Only what has been written may be read.
+    pub(super) fn pointer(&mut self) -> Shared {
+        // SAFETY: there is room for 16 floats more than were asked for.
+        Shared(unsafe { self.memory.as_mut_ptr().add(self.start) })
+    }
+
+    /// The first float, for reading what has been written.
+    pub(super) fn as_ptr(&self) -> *const f32 {
+        // SAFETY: as above.
+        unsafe { self.memory.as_ptr().add(self.start) }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        recycle(std::mem::take(&mut self.memory));
+    }
+}
+
 /// A pointer that several threads write through, each to its own places.
 #[derive(Clone, Copy)]
 pub(super) struct Shared(*mut f32);

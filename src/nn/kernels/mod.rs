@@ -17,6 +17,7 @@ mod pool;
 mod strip;
 mod transform;
 mod weight_gradient;
+mod wide_gradient;
 mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -13,11 +13,16 @@ use super::lanes::{Isa, Kernel, Lanes, dispatch};
 use super::matmul::Product;
 use super::strip::{Images, POINTS, SKEW, Source, Strip, Unit};
 use super::transform;
+use super::wide_gradient::wide_weight_gradient;
 
 /// What the sums of all parts together should take.
 const PARTS_BYTES: usize = 8 << 20;
 /// Fewest and most parts.
 const PARTS: (usize, usize) = (4, 16);
+
+/// Where the transformed tiles are fewer than this many times the transformed weights they are all made
+/// first (see [`super::wide_gradient`]). Measured, the two ways cost the same between 4 and 16 times.
+const WIDE: usize = 6;
 
 /// The gradient `[outputs, inputs, 3, 3]` from the input `[N, inputs, H, W]` and the gradient of the output
 /// `[N, outputs, H, W]`.
@@ -31,6 +36,10 @@ pub(in crate::nn) fn weight_gradient(
     let inputs = images.channels;
     assert_eq!(input.len(), images.floats());
     gradient.check(images.count * outputs * images.plane());
+    let tiles = images.tile_rows() * images.tiles_across();
+    if tiles * (inputs + outputs) < WIDE * inputs * outputs {
+        return wide_weight_gradient(isa, input, images, gradient, outputs);
+    }
     let unit = Unit::new(isa, images, [inputs, outputs]);
     let point = inputs * unit.padded[1] + SKEW;
     let units = unit.count(images);

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::buffer::{Line, Output, Shared, with_scratch};
+use super::buffer::{Lines, Output, Shared, with_scratch};
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
 use super::matmul::Product;
 use super::strip::{Finish, Images, POINTS, SKEW, Source, Strip, Unit};
@@ -27,7 +27,7 @@ pub(in crate::nn) struct Filter {
     isa: Isa,
     inputs: usize,
     outputs: usize,
-    data: Vec<Line>,
+    data: Lines,
 }
 
 impl Filter {
@@ -52,8 +52,8 @@ impl Filter {
         assert_eq!(weights.len(), outputs * inputs * 9);
         let panels = outputs.div_ceil(isa.lanes());
         let point = inputs * panels * isa.lanes() + SKEW;
-        let mut data = Line::zeros(POINTS * point);
-        let to = Shared::new(data.as_mut_ptr().cast());
+        let mut data = Lines::new(POINTS * point);
+        let to = data.pointer();
         (0..panels).into_par_iter().for_each(|panel| {
             dispatch(isa, FilterPanel { weights, outputs, inputs, stride, turned, panel, point, to });
         });
@@ -173,7 +173,7 @@ impl Kernel for ForwardUnit<'_> {
                 let to = tiles.add((row - self.rows.start) * across * inputs);
                 source.transform::<L, transform::Input, 6>(to, in_point, (inputs, L::N));
             }
-            let filters: *const f32 = filter.data.as_ptr().cast();
+            let filters = filter.data.as_ptr();
             for point in 0..POINTS {
                 product.run::<L>(
                     tiles.add(point * in_point),
