@@ -52,6 +52,7 @@ impl Default for Preprocessing {
 }
 
 /// A classifier of any known architecture.
+#[allow(clippy::large_enum_variant)] // One at a time, and the weights are elsewhere.
 #[derive(Module, Debug)]
 pub enum Network {
     /// See [`FaceCnn`].

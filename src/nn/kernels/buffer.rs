@@ -204,6 +204,16 @@ mod tests {
     }
 
     #[test]
+    fn lines_begin_on_a_cache_line() {
+        let mut lines = Lines::new(RECYCLED_FLOATS + 3);
+        let start = lines.as_ptr();
+        assert_eq!(start.align_offset(64), 0);
+        // SAFETY: the last of the floats asked for.
+        unsafe { lines.pointer().at(RECYCLED_FLOATS + 2).write(1.0) };
+        drop(lines);
+    }
+
+    #[test]
     fn sizes_that_do_not_come_again_are_given_back() {
         let mut recycled = Recycled { kept: Vec::new(), now: 0 };
         let mut most = 0;

@@ -194,3 +194,58 @@ impl Kernel for Weights {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::RngExt;
+
+    use crate::Seed;
+
+    fn random(floats: usize, seed: u64) -> Vec<f32> {
+        let mut rng = Seed::new(seed).rng();
+        (0..floats).map(|_| rng.random_range(-1.0..1.0)).collect()
+    }
+
+    #[test]
+    fn weights_of_several_blocks_agree_with_direct_sums() {
+        // More inputs than a task takes, more tiles than a block, an odd number of panels, cut-off tiles.
+        let images = Images { count: 3, channels: 115, height: 39, width: 34 };
+        let outputs = 33;
+        let input = random(images.floats(), 1);
+        let gradient = random(images.count * outputs * images.plane(), 2);
+        let direct = |output: usize, channel: usize, ky: usize, kx: usize| {
+            let mut sum = 0.0_f64;
+            for image in 0..images.count {
+                let x = &input[(image * images.channels + channel) * images.plane()..][..images.plane()];
+                let g = &gradient[(image * outputs + output) * images.plane()..][..images.plane()];
+                for (y, row) in g.chunks_exact(images.width).enumerate() {
+                    for (column, g) in row.iter().enumerate() {
+                        let (iy, ix) = ((y + ky).wrapping_sub(1), (column + kx).wrapping_sub(1));
+                        if iy < images.height && ix < images.width {
+                            sum += f64::from(*g) * f64::from(x[iy * images.width + ix]);
+                        }
+                    }
+                }
+            }
+            sum
+        };
+        for isa in Isa::available() {
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+                let gradient = Source::plain(&gradient);
+                pool.install(|| wide_weight_gradient(isa, &input, images, gradient, outputs))
+            };
+            let found = run(1);
+            assert_eq!(found, run(3), "{isa:?}");
+            for (output, channel) in [(0, 0), (31, 5), (32, 114), (15, 111), (16, 112)] {
+                for tap in 0..9 {
+                    let expected = direct(output, channel, tap / 3, tap % 3);
+                    let error = f64::from(found[(output * images.channels + channel) * 9 + tap]) - expected;
+                    // The sums are of 4000 products of about 1/3 each.
+                    assert!(error.abs() < 5e-3, "{isa:?} {output} {channel} {tap}: {error}");
+                }
+            }
+        }
+    }
+}
