@@ -84,8 +84,11 @@ impl ModelConfig {
         if self.classes.len() < 2 {
             return Err(format!("{} classes, at least 2 expected", self.classes.len()));
         }
-        if side == 0 || !side.is_multiple_of(16) || side > 4096 {
-            return Err(format!("preprocessing.side is {side}, expected a multiple of 16 up to 4096"));
+        let (least, multiple) = self.architecture.sides();
+        if side < least || !side.is_multiple_of(multiple) || side > 4096 {
+            return Err(format!(
+                "preprocessing.side is {side}, expected a multiple of {multiple} from {least} to 4096"
+            ));
         }
         if self.preprocessing.std.iter().any(|std| !(std.is_finite() && *std > 0.0)) {
             return Err("preprocessing.std must be positive".to_owned());
@@ -230,7 +233,7 @@ mod tests {
         let directory = place.path().join("model");
         assert!(matches!(Model::load(&directory, &Device::default()), Err(ModelError::Io { .. })));
         let mut broken = model(3);
-        let Network::FaceCnn(network) = broken.network;
+        let Network::FaceCnn(network) = broken.network else { panic!("built above") };
         broken.network = Network::FaceCnn(network.map(&mut Poison));
         broken.save(&directory).expect("saved");
         let message = Model::load(&directory, &Device::default()).expect_err("NaN").to_string();

@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::{Classifier, FaceCnn, FaceCnnConfig};
+use super::{Classifier, FaceCnn, FaceCnnConfig, PreActResNet, PreActResNetConfig, Vgg, VggConfig};
 use crate::Seed;
 
 /// Name of an architecture, as written in `config.json`.
@@ -13,6 +13,23 @@ pub enum Architecture {
     /// See [`FaceCnn`].
     #[default]
     FaceCnn,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg16")]
+    Vgg16,
+    /// See [`PreActResNet`].
+    #[serde(rename = "resnet18")]
+    Resnet18,
+}
+
+impl Architecture {
+    /// The smallest side of its input; any other is a multiple of the second number.
+    pub fn sides(self) -> (usize, usize) {
+        match self {
+            Self::FaceCnn => (16, 16),
+            Self::Vgg16 => (32, 16),
+            Self::Resnet18 => (8, 8),
+        }
+    }
 }
 
 /// What a picture goes through before the first convolution.
@@ -35,15 +52,20 @@ impl Default for Preprocessing {
 }
 
 /// A classifier of any known architecture.
+#[allow(clippy::large_enum_variant)] // One at a time, and the weights are elsewhere.
 #[derive(Module, Debug)]
 pub enum Network {
     /// See [`FaceCnn`].
     FaceCnn(FaceCnn),
+    /// See [`Vgg`].
+    Vgg16(Vgg),
+    /// See [`PreActResNet`].
+    Resnet18(PreActResNet),
 }
 
 impl Network {
-    /// A network for `classes` classes with weights drawn from a seed. `preprocessing.side` is a positive
-    /// multiple of 16.
+    /// A network for `classes` classes with weights drawn from a seed. `preprocessing.side` is one of
+    /// [`Architecture::sides`].
     pub fn new(
         architecture: Architecture,
         classes: usize,
@@ -56,6 +78,14 @@ impl Network {
             Architecture::FaceCnn => {
                 let config = FaceCnnConfig { classes, mean, std, side };
                 Self::FaceCnn(FaceCnn::new(&config, seed, device))
+            }
+            Architecture::Vgg16 => {
+                let config = VggConfig { mean, std, side, ..VggConfig::new(classes) };
+                Self::Vgg16(Vgg::new(&config, seed, device))
+            }
+            Architecture::Resnet18 => {
+                let config = PreActResNetConfig { mean, std, side, ..PreActResNetConfig::new(classes) };
+                Self::Resnet18(PreActResNet::new(&config, seed, device))
             }
         }
     }
@@ -81,18 +111,24 @@ impl Classifier for Network {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         match self {
             Self::FaceCnn(network) => network.forward(images),
+            Self::Vgg16(network) => network.forward(images),
+            Self::Resnet18(network) => network.forward(images),
         }
     }
 
     fn classes(&self) -> usize {
         match self {
             Self::FaceCnn(network) => network.classes(),
+            Self::Vgg16(network) => network.classes(),
+            Self::Resnet18(network) => network.classes(),
         }
     }
 
     fn input_shape(&self) -> [usize; 3] {
         match self {
             Self::FaceCnn(network) => network.input_shape(),
+            Self::Vgg16(network) => network.input_shape(),
+            Self::Resnet18(network) => network.input_shape(),
         }
     }
 }

@@ -20,13 +20,44 @@ pub struct Conv2d {
 impl Conv2d {
     /// A 3x3 convolution of stride 1 that keeps the size, without bias.
     pub fn same_3x3(in_channels: usize, out_channels: usize, seed: Seed, device: &Device) -> Self {
-        let weight = init::kaiming_uniform([out_channels, in_channels, 3, 3], in_channels * 9, seed, device);
-        Self { weight, bias: None, stride: 1, padding: 1 }
+        Self::new([in_channels, out_channels], 3, 1, 1, seed, device)
+    }
+
+    /// A convolution of `[in_channels, out_channels]`, without bias. Kernel and stride are at least 1.
+    pub fn new(
+        [in_channels, out_channels]: [usize; 2],
+        kernel: usize,
+        stride: usize,
+        padding: usize,
+        seed: Seed,
+        device: &Device,
+    ) -> Self {
+        let shape = [out_channels, in_channels, kernel, kernel];
+        let weight = init::kaiming_uniform(shape, in_channels * kernel * kernel, seed, device);
+        Self { weight, bias: None, stride, padding }
+    }
+
+    /// The same with a bias, uniform in `±1/sqrt(fan_in)` as PyTorch draws it.
+    #[must_use]
+    pub fn with_bias(self, seed: Seed, device: &Device) -> Self {
+        let [out_channels, in_channels, height, width] = self.weight.dims();
+        let fan_in = in_channels * height * width;
+        Self { bias: Some(init::kaiming_uniform([out_channels], fan_in, seed, device)), ..self }
     }
 
     /// `[N, in_channels, H, W]` to `[N, out_channels, H', W']`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+        self.convolve(input, false)
+    }
+
+    /// `relu(convolution(input))`, in one pass.
+    pub fn forward_relu(&self, input: Tensor<4>) -> Tensor<4> {
+        self.convolve(input, true)
+    }
+
+    fn convolve(&self, input: Tensor<4>, relu: bool) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);
-        ops::conv2d(input, self.weight.val(), bias, self.stride, self.padding)
+        let settings = ops::Settings { stride: self.stride, padding: self.padding, relu };
+        ops::conv2d(input, self.weight.val(), bias, settings)
     }
 }

@@ -14,7 +14,7 @@ pub use batch_norm::BatchNorm;
 pub use conv::Conv2d;
 pub use linear::Linear;
 pub use normalize::Normalize;
-pub use pool::max_pool_2x2;
+pub use pool::{average_pool, global_average_pool, max_pool_2x2, relu_max_pool_2x2};
 
 #[cfg(test)]
 pub(crate) use ops::with_stock;

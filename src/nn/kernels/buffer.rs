@@ -125,6 +125,41 @@ impl Output {
     }
 }
 
+/// Recycled memory that begins on a cache line, for what lives from one kernel to the next. Nothing of it
+/// is initialised.
+pub(super) struct Lines {
+    memory: Vec<f32>,
+    /// Floats before the first cache line.
+    start: usize,
+}
+
+impl Lines {
+    /// Room for this many floats.
+    pub(super) fn new(floats: usize) -> Self {
+        let memory = Output::new(floats + 16).0;
+        let start = memory.as_ptr().align_offset(align_of::<Line>()).min(16);
+        Self { memory, start }
+    }
+
+    /// The first float. Only what has been written may be read.
+    pub(super) fn pointer(&mut self) -> Shared {
+        // SAFETY: there is room for 16 floats more than were asked for.
+        Shared(unsafe { self.memory.as_mut_ptr().add(self.start) })
+    }
+
+    /// The first float, for reading what has been written.
+    pub(super) fn as_ptr(&self) -> *const f32 {
+        // SAFETY: as above.
+        unsafe { self.memory.as_ptr().add(self.start) }
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        recycle(std::mem::take(&mut self.memory));
+    }
+}
+
 /// A pointer that several threads write through, each to its own places.
 #[derive(Clone, Copy)]
 pub(super) struct Shared(*mut f32);
@@ -166,6 +201,16 @@ mod tests {
         assert_eq!(recycled.take(120).map(|memory| memory.capacity()), Some(150));
         assert!(recycled.take(120).is_none(), "twice too large");
         assert_eq!(recycled.take(200).map(|memory| memory.capacity()), Some(300));
+    }
+
+    #[test]
+    fn lines_begin_on_a_cache_line() {
+        let mut lines = Lines::new(RECYCLED_FLOATS + 3);
+        let start = lines.as_ptr();
+        assert_eq!(start.align_offset(64), 0);
+        // SAFETY: the last of the floats asked for.
+        unsafe { lines.pointer().at(RECYCLED_FLOATS + 2).write(1.0) };
+        drop(lines);
     }
 
     #[test]

@@ -42,6 +42,13 @@ pub(super) trait Lanes: Copy {
     /// The processor has the instruction set; `count` floats can be read at `from`.
     unsafe fn load_part(from: *const f32, count: usize) -> Self;
 
+    /// The floats at `N` distances from a place, zero where a distance is negative.
+    ///
+    /// # Safety
+    /// The processor has the instruction set; `N` distances can be read, and a float at each that is not
+    /// negative.
+    unsafe fn gather(from: *const f32, distances: *const i32) -> Self;
+
     /// # Safety
     /// `N` floats can be written at `to`.
     unsafe fn store(self, to: *mut f32);
@@ -57,6 +64,10 @@ pub(super) trait Lanes: Copy {
     fn mul(self, other: Self) -> Self;
     /// `self * factor + summand`.
     fn mul_add(self, factor: Self, summand: Self) -> Self;
+
+    /// The lanes where `by` is positive or NaN, zero in the others: with `by` the value itself this is a
+    /// ReLU, with `by` its output the gradient of one.
+    fn gate(self, by: Self) -> Self;
 
     /// `self * factor + summand` with the same factor in all lanes.
     #[inline(always)]
@@ -122,6 +133,21 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    unsafe fn gather(from: *const f32, distances: *const i32) -> Self {
+        let mut lanes = [0.0; 4];
+        for (i, lane) in lanes.iter_mut().enumerate() {
+            // SAFETY: the caller guarantees four distances, and floats where they are not negative.
+            unsafe {
+                let distance = distances.add(i).read();
+                if distance >= 0 {
+                    *lane = from.add(distance as usize).read();
+                }
+            }
+        }
+        Self(lanes)
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: the caller guarantees room for four floats.
         unsafe { to.cast::<[f32; 4]>().write(self.0) }
@@ -154,6 +180,11 @@ impl Lanes for Portable {
     fn mul_add(self, factor: Self, summand: Self) -> Self {
         // Two roundings: without the instruction a fused multiply-add is a call into the C library.
         self.mul(factor).add(summand)
+    }
+
+    #[inline(always)]
+    fn gate(self, by: Self) -> Self {
+        self.zip(by, |a, b| if b <= 0.0 { 0.0 } else { a })
     }
 
     #[inline(always)]
@@ -339,6 +370,17 @@ mod tests {
                     assert_eq!(out, expected);
                     part.store(out.as_mut_ptr());
                     assert!(out[count..].iter().all(|v| *v == 0.0));
+                }
+                let mut out = vec![-1.0; L::N];
+                let last = L::N as i32 - 1;
+                let distances: Vec<i32> =
+                    (0..=last).map(|i| if i == 1 { -1 } else { (last - i) * 2 }).collect();
+                L::gather(values.as_ptr(), distances.as_ptr()).store(out.as_mut_ptr());
+                let expected: Vec<f32> = distances.iter().map(|d| (*d).max(0) as f32).collect();
+                assert_eq!(out, expected);
+                for (by, expected) in [(f32::NAN, 7.0), (1.0, 7.0), (0.0, 0.0), (-0.0, 0.0), (-1.0, 0.0)] {
+                    L::splat(7.0).gate(L::splat(by)).store(out.as_mut_ptr());
+                    assert_eq!(out, vec![expected; L::N], "{by}");
                 }
             }
         }

@@ -4,7 +4,11 @@
 // thinks of its size, or it would be compiled without the set.
 #![allow(clippy::inline_always)]
 
+mod average;
 mod buffer;
+mod column_gradient;
+mod gate;
+mod im2col;
 mod lanes;
 mod matmul;
 mod norm;
@@ -13,15 +17,20 @@ mod pool;
 mod strip;
 mod transform;
 mod weight_gradient;
+mod wide_gradient;
 mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(super) use average::{average_pool, average_pool_gradient, plane_means, plane_means_gradient};
 pub(super) use buffer::recycle;
+pub(super) use column_gradient::weight_gradient_by_columns;
+pub(super) use gate::{channel_sums, gate};
+pub(super) use im2col::{Window, convolve_by_columns, input_gradient_by_columns};
 pub(super) use lanes::Isa;
 pub(super) use norm::{Affine, Dependence, affine, gradient_sums, input_gradient, statistics};
 pub(super) use norm_pool::{Plane, norm_pool, norm_pool_gradient, norm_pool_sums};
 pub(super) use pool::{max_pool, max_pool_gradient};
-pub(super) use strip::Images;
+pub(super) use strip::{Finish, Images, Source};
 pub(super) use weight_gradient::weight_gradient;
 pub(super) use winograd::{Filter, convolve};

@@ -15,10 +15,7 @@ use rayon::prelude::*;
 use super::buffer::Output;
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
 use super::norm::{Affine, Channel, Dependence, LANES, TASK, join, planes};
-use super::pool::best;
-
-/// The winner of a window whose maximum is not positive.
-const NONE: u8 = 4;
+use super::pool::{NONE, best};
 
 /// Height and width of planes before pooling, both at least 2.
 #[derive(Clone, Copy, Debug)]

@@ -2,6 +2,7 @@
 //!
 //! The forward pass notes which of the four pixels won, one byte an output; the backward pass needs nothing
 //! else. As in Burn and PyTorch the first of equal pixels wins, and the last NaN wins over everything.
+//! A window whose maximum the ReLU cuts off has no winner.
 #![allow(unsafe_code)]
 
 use std::mem::MaybeUninit;
@@ -10,17 +11,22 @@ use rayon::prelude::*;
 
 use super::buffer::Output;
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
+use super::norm_pool::Plane;
+
+/// The winner of a window whose maximum a ReLU cuts off.
+pub(super) const NONE: u8 = 4;
 
 /// Floats that one task should read at least.
 const TASK: usize = 1 << 14;
 
 /// The maxima of `[planes, height, width]`, each side halved and rounded down, and, if `track`, the winner
-/// of each window: 0 and 1 in its first row, 2 and 3 in its second.
+/// of each window: 0 and 1 in its first row, 2 and 3 in its second. With `relu` maxima below zero become
+/// zero.
 pub(in crate::nn) fn max_pool(
     isa: Isa,
     input: &[f32],
-    height: usize,
-    width: usize,
+    Plane { height, width }: Plane,
+    relu: bool,
     track: bool,
 ) -> (Vec<f32>, Vec<u8>) {
     let (plane, pooled) = (height * width, (height / 2) * (width / 2));
@@ -32,11 +38,11 @@ pub(in crate::nn) fn max_pool(
     let pieces = room.zip(input.par_chunks(task * plane));
     if track {
         pieces.zip(winners.par_chunks_mut(task * pooled)).for_each(|((to, input), winners)| {
-            dispatch(isa, Forward { input, to, winners: Some(winners), height, width });
+            dispatch(isa, Forward { input, to, winners: Some(winners), height, width, relu });
         });
     } else {
         pieces.for_each(|(to, input)| {
-            dispatch(isa, Forward { input, to, winners: None, height, width });
+            dispatch(isa, Forward { input, to, winners: None, height, width, relu });
         });
     }
     // SAFETY: the chunks cover the room, and the kernel writes each of its floats.
@@ -49,6 +55,7 @@ struct Forward<'a> {
     winners: Option<&'a mut [u8]>,
     height: usize,
     width: usize,
+    relu: bool,
 }
 
 impl Kernel for Forward<'_> {
@@ -56,6 +63,13 @@ impl Kernel for Forward<'_> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
+        if self.relu { self.pool::<true>() } else { self.pool::<false>() }
+    }
+}
+
+impl Forward<'_> {
+    #[inline(always)]
+    fn pool<const RELU: bool>(self) {
         let (width, across) = (self.width, self.width / 2);
         let mut winners = self.winners.map(|winners| winners.chunks_exact_mut(across));
         let mut to = self.to.chunks_exact_mut(across);
@@ -69,13 +83,15 @@ impl Kernel for Forward<'_> {
                         let winners = winners.next().expect("as many winners as outputs");
                         for (((a, b), to), winner) in pairs.zip(to).zip(winners) {
                             let (value, index) = best([a[0], a[1], b[0], b[1]]);
-                            to.write(value);
-                            *winner = index as u8;
+                            let cut = RELU && value <= 0.0;
+                            to.write(if cut { 0.0 } else { value });
+                            *winner = if cut { NONE } else { index as u8 };
                         }
                     }
                     None => {
                         for ((a, b), to) in pairs.zip(to) {
-                            to.write(best([a[0], a[1], b[0], b[1]]).0);
+                            let (value, _) = best([a[0], a[1], b[0], b[1]]);
+                            to.write(if RELU && value <= 0.0 { 0.0 } else { value });
                         }
                     }
                 }
@@ -101,8 +117,7 @@ pub(in crate::nn) fn max_pool_gradient(
     isa: Isa,
     gradient: &[f32],
     winners: &[u8],
-    height: usize,
-    width: usize,
+    Plane { height, width }: Plane,
 ) -> Vec<f32> {
     assert_eq!(gradient.len(), winners.len());
     let (plane, pooled) = (height * width, (height / 2) * (width / 2));

@@ -55,6 +55,36 @@ impl Images {
     }
 }
 
+/// Images that a kernel reads.
+#[derive(Clone, Copy)]
+pub(in crate::nn) struct Source<'a> {
+    pub values: &'a [f32],
+    /// Values that are not read, but taken for zero, where the image of the same shape here is zero or
+    /// below: the output of a ReLU, if `values` is the gradient of one.
+    pub gate: Option<&'a [f32]>,
+}
+
+impl<'a> Source<'a> {
+    /// All values as they are.
+    pub(in crate::nn) fn plain(values: &'a [f32]) -> Self {
+        Self { values, gate: None }
+    }
+
+    pub(super) fn check(self, floats: usize) {
+        assert_eq!(self.values.len(), floats);
+        assert!(self.gate.is_none_or(|gate| gate.len() == floats));
+    }
+}
+
+/// What is done with the sums of a convolution before they are written.
+#[derive(Clone, Copy, Default)]
+pub(in crate::nn) struct Finish<'a> {
+    /// Added, one a channel.
+    pub bias: Option<&'a [f32]>,
+    /// Whether negative results become zero.
+    pub relu: bool,
+}
+
 /// How a batch is cut into work units, and where they keep their matrices.
 #[derive(Clone, Copy)]
 pub(super) struct Unit {
@@ -124,7 +154,19 @@ impl Strip {
     /// The processor has the instruction set; `start` has room for `4 + 2 * halo` rows; `from` holds the
     /// images and has the row of tiles.
     #[inline(always)]
-    pub(super) unsafe fn read<L: Lanes>(&self, from: &[f32], tile_row: usize) {
+    pub(super) unsafe fn read<L: Lanes>(&self, from: Source<'_>, tile_row: usize) {
+        match from.gate {
+            // SAFETY: the caller's promise.
+            Some(gate) => unsafe { self.read_gated::<L, true>(from.values, gate, tile_row) },
+            // SAFETY: the caller's promise.
+            None => unsafe { self.read_gated::<L, false>(from.values, from.values, tile_row) },
+        }
+    }
+
+    /// # Safety
+    /// As for [`Strip::read`].
+    #[inline(always)]
+    unsafe fn read_gated<L: Lanes, const GATED: bool>(&self, from: &[f32], gate: &[f32], tile_row: usize) {
         let Images { channels, height, width, .. } = self.images;
         let (image, top) = (tile_row / self.images.tiles_down(), tile_row % self.images.tiles_down() * 4);
         let (rows, pitch, plane) = (4 + 2 * self.halo, self.pitch(), self.images.plane());
@@ -143,22 +185,24 @@ impl Strip {
                 let right = (self.halo + width) * self.padded;
                 zero(row * pitch + right, pitch - right);
             }
-            let source = from.as_ptr().add(image * channels * plane + first * width);
+            let start = image * channels * plane + first * width;
+            let (source, gate) = (from.as_ptr().add(start), gate.as_ptr().add(start));
             let inner = self.start.add(above * pitch + self.halo * self.padded);
             for channel in (0..self.padded).step_by(L::N) {
                 let lanes = L::N.min(channels - channel);
                 let mut place = Place { to: inner.add(channel), column: 0 };
                 // The rows of a plane follow each other, so a run of pixels crosses them.
-                let mut source = source.add(channel * plane);
+                let (mut source, mut gate) = (source.add(channel * plane), gate.add(channel * plane));
                 let mut left = run;
                 while left > 0 {
                     let count = L::N.min(left);
                     if lanes == L::N && count == L::N {
-                        self.read_block::<L>(source, L::N, L::N, &mut place);
+                        self.read_block::<L, GATED>(source, gate, L::N, L::N, &mut place);
                     } else {
-                        self.read_block::<L>(source, lanes, count, &mut place);
+                        self.read_block::<L, GATED>(source, gate, lanes, count, &mut place);
                     }
                     source = source.wrapping_add(count);
+                    gate = gate.wrapping_add(count);
                     left -= count;
                 }
             }
@@ -171,13 +215,24 @@ impl Strip {
     /// # Safety
     /// As for [`Strip::read`].
     #[inline(always)]
-    unsafe fn read_block<L: Lanes>(&self, from: *const f32, lanes: usize, count: usize, place: &mut Place) {
+    unsafe fn read_block<L: Lanes, const GATED: bool>(
+        &self,
+        from: *const f32,
+        gate: *const f32,
+        lanes: usize,
+        count: usize,
+        place: &mut Place,
+    ) {
         // SAFETY: the caller vouches for the places.
         unsafe {
+            let load = |from| if count == L::N { L::load(from) } else { L::load_part(from, count) };
             let mut square = L::zeros();
             for lane in 0..lanes {
-                let from = from.add(lane * self.images.plane());
-                square[lane] = if count == L::N { L::load(from) } else { L::load_part(from, count) };
+                let offset = lane * self.images.plane();
+                square[lane] = load(from.add(offset));
+                if GATED {
+                    square[lane] = square[lane].gate(load(gate.add(offset)));
+                }
             }
             L::transpose(&mut square);
             for pixel in 0..count {
@@ -226,12 +281,31 @@ impl Strip {
         }
     }
 
-    /// Writes the strip to the images, plus a bias; returns `check`, plus NaN where a value is not finite.
+    /// Writes the strip, finished, to the images; returns `check`, plus NaN where a value is not finite.
     ///
     /// # Safety
     /// As for [`Strip::read`], with room at `to` for the images, whose row no other thread writes.
     #[inline(always)]
     pub(super) unsafe fn write<L: Lanes>(
+        &self,
+        to: Shared,
+        tile_row: usize,
+        finish: Finish<'_>,
+        check: L,
+    ) -> L {
+        if finish.relu {
+            // SAFETY: the caller's promise.
+            unsafe { self.write_finished::<L, true>(to, tile_row, finish.bias, check) }
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.write_finished::<L, false>(to, tile_row, finish.bias, check) }
+        }
+    }
+
+    /// # Safety
+    /// As for [`Strip::write`].
+    #[inline(always)]
+    unsafe fn write_finished<L: Lanes, const RELU: bool>(
         &self,
         to: Shared,
         tile_row: usize,
@@ -256,9 +330,9 @@ impl Strip {
                 while left > 0 {
                     let count = L::N.min(left);
                     check = if lanes == L::N && count == L::N {
-                        self.write_block::<L>(target, L::N, L::N, shift, check, &mut place)
+                        self.write_block::<L, RELU>(target, L::N, L::N, shift, check, &mut place)
                     } else {
-                        self.write_block::<L>(target, lanes, count, shift, check, &mut place)
+                        self.write_block::<L, RELU>(target, lanes, count, shift, check, &mut place)
                     };
                     target = target.wrapping_add(count);
                     left -= count;
@@ -273,7 +347,7 @@ impl Strip {
     /// # Safety
     /// As for [`Strip::write`].
     #[inline(always)]
-    unsafe fn write_block<L: Lanes>(
+    unsafe fn write_block<L: Lanes, const RELU: bool>(
         &self,
         to: *mut f32,
         lanes: usize,
@@ -286,8 +360,9 @@ impl Strip {
         unsafe {
             let mut square = L::zeros();
             for pixel in 0..count {
-                square[pixel] = L::load(place.to).add(shift);
-                check = square[pixel].scaled_add(0.0, check);
+                let value = L::load(place.to).add(shift);
+                check = value.scaled_add(0.0, check);
+                square[pixel] = if RELU { value.gate(value) } else { value };
                 self.advance(place);
             }
             L::transpose(&mut square);

@@ -11,13 +11,18 @@ use rayon::prelude::*;
 use super::buffer::{Line, Output, Shared, with_scratch};
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
 use super::matmul::Product;
-use super::strip::{Images, POINTS, SKEW, Strip, Unit};
+use super::strip::{Images, POINTS, SKEW, Source, Strip, Unit};
 use super::transform;
+use super::wide_gradient::wide_weight_gradient;
 
 /// What the sums of all parts together should take.
 const PARTS_BYTES: usize = 8 << 20;
 /// Fewest and most parts.
 const PARTS: (usize, usize) = (4, 16);
+
+/// Where the transformed tiles are fewer than this many times the transformed weights they are all made
+/// first (see [`super::wide_gradient`]). Measured, the two ways cost the same between 4 and 16 times.
+const WIDE: usize = 6;
 
 /// The gradient `[outputs, inputs, 3, 3]` from the input `[N, inputs, H, W]` and the gradient of the output
 /// `[N, outputs, H, W]`.
@@ -25,12 +30,16 @@ pub(in crate::nn) fn weight_gradient(
     isa: Isa,
     input: &[f32],
     images: Images,
-    gradient: &[f32],
+    gradient: Source<'_>,
     outputs: usize,
 ) -> Vec<f32> {
     let inputs = images.channels;
     assert_eq!(input.len(), images.floats());
-    assert_eq!(gradient.len(), images.count * outputs * images.plane());
+    gradient.check(images.count * outputs * images.plane());
+    let tiles = images.tile_rows() * images.tiles_across();
+    if tiles * (inputs + outputs) < WIDE * inputs * outputs {
+        return wide_weight_gradient(isa, input, images, gradient, outputs);
+    }
     let unit = Unit::new(isa, images, [inputs, outputs]);
     let point = inputs * unit.padded[1] + SKEW;
     let units = unit.count(images);
@@ -61,7 +70,7 @@ pub(in crate::nn) fn weight_gradient(
 struct GradientUnit<'a> {
     input: &'a [f32],
     images: Images,
-    gradient: &'a [f32],
+    gradient: Source<'a>,
     outputs: usize,
     unit: Unit,
     rows: std::ops::Range<usize>,
@@ -101,7 +110,7 @@ impl Kernel for GradientUnit<'_> {
             let target = Strip { images: out_images, halo: 0, padded: outputs, start: strip };
             for row in self.rows.clone() {
                 let tile = (row - self.rows.start) * across;
-                source.read::<L>(self.input, row);
+                source.read::<L>(Source::plain(self.input), row);
                 source.transform::<L, transform::Input, 6>(left.add(tile * inputs), in_point, (inputs, L::N));
                 target.read::<L>(self.gradient, row);
                 let to = right.add(tile * L::N);

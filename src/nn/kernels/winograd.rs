@@ -16,10 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::buffer::{Line, Output, Shared, with_scratch};
+use super::buffer::{Lines, Output, Shared, with_scratch};
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
 use super::matmul::Product;
-use super::strip::{Images, POINTS, SKEW, Strip, Unit};
+use super::strip::{Finish, Images, POINTS, SKEW, Source, Strip, Unit};
 use super::transform;
 
 /// The transformed weights of a convolution: 36 matrices `[panels of output channels][inputs][N]`.
@@ -27,7 +27,7 @@ pub(in crate::nn) struct Filter {
     isa: Isa,
     inputs: usize,
     outputs: usize,
-    data: Vec<Line>,
+    data: Lines,
 }
 
 impl Filter {
@@ -52,8 +52,8 @@ impl Filter {
         assert_eq!(weights.len(), outputs * inputs * 9);
         let panels = outputs.div_ceil(isa.lanes());
         let point = inputs * panels * isa.lanes() + SKEW;
-        let mut data = Line::zeros(POINTS * point);
-        let to = Shared::new(data.as_mut_ptr().cast());
+        let mut data = Lines::new(POINTS * point);
+        let to = data.pointer();
         (0..panels).into_par_iter().for_each(|panel| {
             dispatch(isa, FilterPanel { weights, outputs, inputs, stride, turned, panel, point, to });
         });
@@ -103,15 +103,16 @@ impl Kernel for FilterPanel<'_> {
     }
 }
 
-/// The convolution of `[N, inputs, H, W]`: `[N, outputs, H, W]`, or nothing if a value of it is not finite.
+/// The convolution of `[N, inputs, H, W]`: `[N, outputs, H, W]`, or nothing if a sum of it is not finite.
 pub(in crate::nn) fn convolve(
-    input: &[f32],
+    input: Source<'_>,
     images: Images,
     filter: &Filter,
-    bias: Option<&[f32]>,
+    finish: Finish<'_>,
 ) -> Option<Vec<f32>> {
-    assert_eq!((input.len(), images.channels), (images.floats(), filter.inputs));
-    assert!(bias.is_none_or(|bias| bias.len() == filter.outputs));
+    input.check(images.floats());
+    assert_eq!(images.channels, filter.inputs);
+    assert!(finish.bias.is_none_or(|bias| bias.len() == filter.outputs));
     let unit = Unit::new(filter.isa, images, [filter.inputs, filter.outputs])
         .balanced(images, rayon::current_num_threads());
     let floats = images.count * filter.outputs * images.plane();
@@ -120,7 +121,7 @@ pub(in crate::nn) fn convolve(
     (0..unit.count(images)).into_par_iter().for_each(|index| {
         with_scratch(unit.scratch(images), |scratch| {
             let rows = unit.range(images, index);
-            let kernel = ForwardUnit { input, images, filter, bias, unit, rows, scratch, to };
+            let kernel = ForwardUnit { input, images, filter, finish, unit, rows, scratch, to };
             if !dispatch(filter.isa, kernel) {
                 finite.store(false, Ordering::Relaxed);
             }
@@ -132,10 +133,10 @@ pub(in crate::nn) fn convolve(
 
 /// Some rows of tiles of a convolution.
 struct ForwardUnit<'a> {
-    input: &'a [f32],
+    input: Source<'a>,
     images: Images,
     filter: &'a Filter,
-    bias: Option<&'a [f32]>,
+    finish: Finish<'a>,
     unit: Unit,
     rows: Range<usize>,
     scratch: *mut f32,
@@ -172,7 +173,7 @@ impl Kernel for ForwardUnit<'_> {
                 let to = tiles.add((row - self.rows.start) * across * inputs);
                 source.transform::<L, transform::Input, 6>(to, in_point, (inputs, L::N));
             }
-            let filters: *const f32 = filter.data.as_ptr().cast();
+            let filters = filter.data.as_ptr();
             for point in 0..POINTS {
                 product.run::<L>(
                     tiles.add(point * in_point),
@@ -195,7 +196,7 @@ impl Kernel for ForwardUnit<'_> {
                         );
                     }
                 }
-                not_finite = target.write::<L>(self.to, row, self.bias, not_finite);
+                not_finite = target.write::<L>(self.to, row, self.finish, not_finite);
             }
             let mut lanes = [0.0_f32; 16];
             not_finite.store(lanes.as_mut_ptr());

@@ -38,6 +38,16 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn gather(from: *const f32, distances: *const i32) -> Self {
+        // SAFETY: see the head of this file; lanes outside the mask are not read.
+        unsafe {
+            let distances = _mm512_loadu_si512(distances.cast());
+            let inside = _mm512_cmpge_epi32_mask(distances, _mm512_setzero_si512());
+            Self(_mm512_mask_i32gather_ps::<4>(_mm512_setzero_ps(), inside, distances, from))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: see the head of this file.
         unsafe { _mm512_storeu_ps(to, self.0) }
@@ -71,6 +81,15 @@ impl Lanes for Avx512 {
     fn mul_add(self, factor: Self, summand: Self) -> Self {
         // SAFETY: see the head of this file.
         Self(unsafe { _mm512_fmadd_ps(self.0, factor.0, summand.0) })
+    }
+
+    #[inline(always)]
+    fn gate(self, by: Self) -> Self {
+        // SAFETY: see the head of this file.
+        unsafe {
+            let passes = _mm512_cmp_ps_mask::<_CMP_NLE_UQ>(by.0, _mm512_setzero_ps());
+            Self(_mm512_maskz_mov_ps(passes, self.0))
+        }
     }
 
     #[inline(always)]
@@ -146,6 +165,17 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    unsafe fn gather(from: *const f32, distances: *const i32) -> Self {
+        // SAFETY: see the head of this file; lanes outside the mask are not read.
+        unsafe {
+            let distances = _mm256_loadu_si256(distances.cast());
+            let inside = _mm256_cmpgt_epi32(distances, _mm256_set1_epi32(-1));
+            let inside = _mm256_castsi256_ps(inside);
+            Self(_mm256_mask_i32gather_ps::<4>(_mm256_setzero_ps(), from, distances, inside))
+        }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: see the head of this file.
         unsafe { _mm256_storeu_ps(to, self.0) }
@@ -179,6 +209,12 @@ impl Lanes for Avx2 {
     fn mul_add(self, factor: Self, summand: Self) -> Self {
         // SAFETY: see the head of this file.
         Self(unsafe { _mm256_fmadd_ps(self.0, factor.0, summand.0) })
+    }
+
+    #[inline(always)]
+    fn gate(self, by: Self) -> Self {
+        // SAFETY: see the head of this file.
+        Self(unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLE_UQ>(by.0, _mm256_setzero_ps()), self.0) })
     }
 
     #[inline(always)]
