@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::init;
+use super::{init, ops};
 use crate::Seed;
 
 /// `y = x W + b`.
@@ -24,8 +24,8 @@ impl Linear {
         }
     }
 
-    /// `[N, inputs]` to `[N, outputs]`.
-    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        burn::tensor::module::linear(input, self.weight.val(), self.bias.as_ref().map(Param::val))
+    /// `[..., inputs]` to `[..., outputs]`.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        ops::linear(input, self.weight.val(), self.bias.as_ref().map(Param::val))
     }
 }

@@ -4,12 +4,18 @@
 // thinks of its size, or it would be compiled without the set.
 #![allow(clippy::inline_always)]
 
+mod attention;
 mod buffer;
+mod dense;
+mod exponential;
+mod gelu;
 mod lanes;
+mod layer_norm;
 mod matmul;
 mod norm;
 mod norm_pool;
 mod pool;
+mod row_product;
 mod strip;
 mod transform;
 mod weight_gradient;
@@ -17,8 +23,12 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(super) use attention::{Heads, attention, attention_gradient};
 pub(super) use buffer::recycle;
+pub(super) use dense::{Panels, column_sums, dense, matrix_gradient};
+pub(super) use gelu::{gelu, gelu_gradient};
 pub(super) use lanes::Isa;
+pub(super) use layer_norm::{Columns, RowStatistics, layer_norm, layer_norm_gradients};
 pub(super) use norm::{Affine, Dependence, affine, gradient_sums, input_gradient, statistics};
 pub(super) use norm_pool::{Plane, norm_pool, norm_pool_gradient, norm_pool_sums};
 pub(super) use pool::{max_pool, max_pool_gradient};

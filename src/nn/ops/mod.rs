@@ -4,11 +4,17 @@
 //! that it knows it runs our kernels; everywhere else it is Burn's own operator. Only gradients that are
 //! tracked are computed, and only what they need is kept.
 
+mod attention;
 mod batch_norm;
 mod conv;
+mod gelu;
+mod layer_norm;
+mod linear;
 mod pool;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transformer_tests;
 
 use burn::backend::{DType, DispatchDevice};
 use burn::tensor::{Bytes, Shape, Tensor};
@@ -16,8 +22,12 @@ use burn_flex::{FlexTensor, Layout};
 
 use super::kernels;
 
+pub(super) use attention::attention;
 pub(super) use batch_norm::{After, batch_norm, batch_norm_train};
 pub(super) use conv::conv2d;
+pub(super) use gelu::gelu;
+pub(super) use layer_norm::layer_norm;
+pub(super) use linear::linear;
 pub(super) use pool::max_pool_2x2;
 
 /// Whether our kernels can work on a tensor: not empty, in `f32`, in the memory of the CPU.
@@ -67,8 +77,12 @@ fn dims(tensor: &FlexTensor) -> [usize; 4] {
     tensor.layout().shape().dims()
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::new(shape)), DType::F32)
+fn shape(tensor: &FlexTensor) -> Shape {
+    tensor.layout().shape().clone()
+}
+
+fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
 }
 
 /// Gives back the memory of a tensor, if nobody else holds it.

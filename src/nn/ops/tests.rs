@@ -9,26 +9,26 @@ use crate::Seed;
 use crate::nn::kernels::Isa;
 
 /// Values in (-1, 1), the same for the same seed.
-fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+pub(super) fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     let mut rng = Seed::new(seed).rng();
     let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random_range(-1.0..1.0)).collect();
     Tensor::from_data(TensorData::new(values, shape), &Device::default())
 }
 
 #[allow(clippy::needless_pass_by_value)] // The tests hand over temporaries.
-fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+pub(super) fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_to_vec_as::<f32>().expect("f32")
 }
 
 /// The tensor as a new leaf of the autodiff device, tracked or not.
-fn leaf<const D: usize>(tensor: &Tensor<D>, tracked: bool) -> Tensor<D> {
+pub(super) fn leaf<const D: usize>(tensor: &Tensor<D>, tracked: bool) -> Tensor<D> {
     let device = tensor.device().autodiff();
     let leaf = Tensor::from_inner(tensor.clone()).to_device(&device);
     if tracked { leaf.require_grad() } else { leaf }
 }
 
 /// Output and gradients: present exactly where tracked.
-type Outcome = (Vec<f32>, Vec<Option<Vec<f32>>>);
+pub(super) type Outcome = (Vec<f32>, Vec<Option<Vec<f32>>>);
 
 /// An operator of an image tensor and some rows a channel, or of weights too.
 struct Inputs {
@@ -57,7 +57,7 @@ fn outcome(inputs: &Inputs, tracked: u32, operator: Operator<'_>) -> Outcome {
 }
 
 /// Largest difference, relative to the largest expected value.
-fn gap(found: &[f32], expected: &[f32]) -> f32 {
+pub(super) fn gap(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let scale = expected.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
     found.iter().zip(expected).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs())) / scale
@@ -299,7 +299,7 @@ fn gradients_agree_with_finite_differences() {
 }
 
 /// Equal bit for bit where not finite, close elsewhere.
-fn assert_like(found: &[f32], expected: &[f32], what: &str) {
+pub(super) fn assert_like(found: &[f32], expected: &[f32], what: &str) {
     for (a, b) in found.iter().zip(expected) {
         let same = if b.is_finite() {
             (a - b).abs() < 1e-4

@@ -1,0 +1,34 @@
+//! Self-attention.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+
+use super::{Linear, ops};
+use crate::Seed;
+
+/// Multi-head softmax self-attention (Vaswani et al. 2017) in the form of timm: one layer makes queries, keys
+/// and values together, one joins the heads.
+#[derive(Module, Debug)]
+pub struct SelfAttention {
+    /// `[model, 3 * model]`: queries, keys, values; in each the heads next to each other.
+    pub qkv: Linear,
+    /// `[model, model]`.
+    pub projection: Linear,
+    heads: usize,
+}
+
+impl SelfAttention {
+    /// Weights drawn from a seed. `model` is a multiple of `heads`.
+    pub fn new(model: usize, heads: usize, seed: Seed, device: &Device) -> Self {
+        Self {
+            qkv: Linear::new(model, 3 * model, seed.purpose("qkv"), device),
+            projection: Linear::new(model, model, seed.purpose("projection"), device),
+            heads,
+        }
+    }
+
+    /// `[N, tokens, model]` to the same.
+    pub fn forward(&self, tokens: Tensor<3>) -> Tensor<3> {
+        self.projection.forward(ops::attention(self.qkv.forward(tokens), self.heads))
+    }
+}
