@@ -230,7 +230,7 @@ mod tests {
         let directory = place.path().join("model");
         assert!(matches!(Model::load(&directory, &Device::default()), Err(ModelError::Io { .. })));
         let mut broken = model(3);
-        let Network::FaceCnn(network) = broken.network;
+        let Network::FaceCnn(network) = broken.network else { panic!("built above") };
         broken.network = Network::FaceCnn(network.map(&mut Poison));
         broken.save(&directory).expect("saved");
         let message = Model::load(&directory, &Device::default()).expect_err("NaN").to_string();

@@ -5,9 +5,11 @@ mod directory;
 mod face_cnn;
 mod network;
 mod victim;
+mod vit;
 
 pub use classifier::Classifier;
 pub use directory::{Model, ModelConfig, ModelError};
 pub use face_cnn::{FaceCnn, FaceCnnConfig};
 pub use network::{Architecture, Network, Preprocessing};
 pub use victim::{Cost, InputGradient, Victim};
+pub use vit::{Vit, VitConfig};

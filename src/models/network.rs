@@ -3,7 +3,7 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::{Classifier, FaceCnn, FaceCnnConfig};
+use super::{Classifier, FaceCnn, FaceCnnConfig, Vit, VitConfig};
 use crate::Seed;
 
 /// Name of an architecture, as written in `config.json`.
@@ -13,6 +13,8 @@ pub enum Architecture {
     /// See [`FaceCnn`].
     #[default]
     FaceCnn,
+    /// See [`Vit`] and [`VitConfig::tiny`].
+    VitTiny,
 }
 
 /// What a picture goes through before the first convolution.
@@ -39,6 +41,8 @@ impl Default for Preprocessing {
 pub enum Network {
     /// See [`FaceCnn`].
     FaceCnn(FaceCnn),
+    /// See [`Vit`].
+    VitTiny(Vit),
 }
 
 impl Network {
@@ -56,6 +60,10 @@ impl Network {
             Architecture::FaceCnn => {
                 let config = FaceCnnConfig { classes, mean, std, side };
                 Self::FaceCnn(FaceCnn::new(&config, seed, device))
+            }
+            Architecture::VitTiny => {
+                let config = VitConfig { mean, std, side, ..VitConfig::tiny(classes) };
+                Self::VitTiny(Vit::new(&config, seed, device))
             }
         }
     }
@@ -81,18 +89,21 @@ impl Classifier for Network {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         match self {
             Self::FaceCnn(network) => network.forward(images),
+            Self::VitTiny(network) => network.forward(images),
         }
     }
 
     fn classes(&self) -> usize {
         match self {
             Self::FaceCnn(network) => network.classes(),
+            Self::VitTiny(network) => network.classes(),
         }
     }
 
     fn input_shape(&self) -> [usize; 3] {
         match self {
             Self::FaceCnn(network) => network.input_shape(),
+            Self::VitTiny(network) => network.input_shape(),
         }
     }
 }

@@ -18,17 +18,18 @@ pub struct SelfAttention {
 }
 
 impl SelfAttention {
-    /// Weights drawn from a seed. `model` is a multiple of `heads`.
-    pub fn new(model: usize, heads: usize, seed: Seed, device: &Device) -> Self {
+    /// Normal weights of a standard deviation, drawn from a seed. `model` is a multiple of `heads`.
+    pub fn new(model: usize, heads: usize, deviation: f32, seed: Seed, device: &Device) -> Self {
         Self {
-            qkv: Linear::new(model, 3 * model, seed.purpose("qkv"), device),
-            projection: Linear::new(model, model, seed.purpose("projection"), device),
+            qkv: Linear::normal(model, 3 * model, deviation, seed.purpose("qkv"), device),
+            projection: Linear::normal(model, model, deviation, seed.purpose("projection"), device),
             heads,
         }
     }
 
-    /// `[N, tokens, model]` to the same.
-    pub fn forward(&self, tokens: Tensor<3>) -> Tensor<3> {
-        self.projection.forward(ops::attention(self.qkv.forward(tokens), self.heads))
+    /// `[N, tokens, model]` to the same, plus `around` of that shape: the residual connection.
+    pub fn forward_plus(&self, tokens: Tensor<3>, around: Tensor<3>) -> Tensor<3> {
+        let joined = ops::attention(self.qkv.forward(tokens), self.heads);
+        self.projection.forward_plus(joined, around)
     }
 }

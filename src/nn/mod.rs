@@ -17,6 +17,7 @@ pub use attention::SelfAttention;
 pub use batch_norm::BatchNorm;
 pub use conv::Conv2d;
 pub use gelu::gelu;
+pub use init::normal;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use normalize::Normalize;

@@ -97,19 +97,30 @@ impl Kernel for Pack<'_> {
     }
 }
 
-/// Rows `[rows, depth]` times a matrix, plus a row.
-pub(in crate::nn) fn dense(input: &[f32], matrix: &Panels, bias: Option<&[f32]>) -> Vec<f32> {
+/// What is added to a product in the same pass.
+#[derive(Clone, Copy, Default)]
+pub(in crate::nn) struct Plus<'a> {
+    /// To each row.
+    pub bias: Option<&'a [f32]>,
+    /// As large as the product.
+    pub rows: Option<&'a [f32]>,
+}
+
+/// Rows `[rows, depth]` times a matrix, plus something.
+pub(in crate::nn) fn dense(input: &[f32], matrix: &Panels, plus: Plus<'_>) -> Vec<f32> {
     let rows = input.len() / matrix.depth;
     assert_eq!(rows * matrix.depth, input.len());
-    assert!(bias.is_none_or(|bias| bias.len() == matrix.columns));
+    assert!(plus.bias.is_none_or(|bias| bias.len() == matrix.columns));
+    assert!(plus.rows.is_none_or(|added| added.len() == rows * matrix.columns));
     let mut output = Output::new(rows * matrix.columns);
     let to = output.pointer();
     (0..rows.div_ceil(GROUP)).into_par_iter().for_each(|group| {
         let (first, count) = (group * GROUP, GROUP.min(rows - group * GROUP));
         let input = &input[first * matrix.depth..][..count * matrix.depth];
+        let plus = Plus { rows: plus.rows.map(|added| &added[first * matrix.columns..]), ..plus };
         // SAFETY: the rows are inside the room.
         let to = Shared::new(unsafe { to.at(first * matrix.columns) });
-        dispatch(matrix.isa, Dense { input, rows: count, matrix, bias, to });
+        dispatch(matrix.isa, Dense { input, rows: count, matrix, plus, to });
     });
     // SAFETY: the groups together write all rows.
     unsafe { output.finish(rows * matrix.columns) }
@@ -119,7 +130,7 @@ struct Dense<'a> {
     input: &'a [f32],
     rows: usize,
     matrix: &'a Panels,
-    bias: Option<&'a [f32]>,
+    plus: Plus<'a>,
     to: Shared,
 }
 
@@ -142,13 +153,22 @@ impl Kernel for Dense<'_> {
         // SAFETY: the matrices have these sizes, and the rows of the result belong to this thread.
         unsafe {
             product.run::<L>(self.input.as_ptr(), self.matrix.as_ptr(), self.to.at(0));
-            let Some(bias) = self.bias else { return };
+            let Plus { bias, rows } = self.plus;
+            if bias.is_none() && rows.is_none() {
+                return;
+            }
             for row in 0..self.rows {
                 for column in (0..columns).step_by(L::N) {
                     let count = L::N.min(columns - column);
-                    let to = self.to.at(row * columns + column);
-                    let sum = L::load_part(to, count).add(L::load_part(bias.as_ptr().add(column), count));
-                    sum.store_part(to, count);
+                    let place = row * columns + column;
+                    let mut sum = L::load_part(self.to.at(place), count);
+                    if let Some(bias) = bias {
+                        sum = sum.add(L::load_part(bias.as_ptr().add(column), count));
+                    }
+                    if let Some(rows) = rows {
+                        sum = sum.add(L::load_part(rows.as_ptr().add(place), count));
+                    }
+                    sum.store_part(self.to.at(place), count);
                 }
             }
         }

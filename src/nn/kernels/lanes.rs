@@ -191,7 +191,7 @@ impl Lanes for Portable {
 
     #[inline(always)]
     fn power_of_two(self) -> Self {
-        self.zip(self, |n, _| f32::from_bits(((n as i32 + 127) as u32) << 23))
+        self.zip(self, |n, _| f32::from_bits(((n as i32).wrapping_add(127) as u32) << 23))
     }
 
     #[inline(always)]

@@ -25,7 +25,7 @@ mod x86;
 
 pub(super) use attention::{Heads, attention, attention_gradient};
 pub(super) use buffer::recycle;
-pub(super) use dense::{Panels, column_sums, dense, matrix_gradient};
+pub(super) use dense::{Panels, Plus, column_sums, dense, matrix_gradient};
 pub(super) use gelu::{gelu, gelu_gradient};
 pub(super) use lanes::Isa;
 pub(super) use layer_norm::{Columns, RowStatistics, layer_norm, layer_norm_gradients};

@@ -27,7 +27,7 @@ pub(super) use batch_norm::{After, batch_norm, batch_norm_train};
 pub(super) use conv::conv2d;
 pub(super) use gelu::gelu;
 pub(super) use layer_norm::layer_norm;
-pub(super) use linear::linear;
+pub(super) use linear::{linear, linear_plus};
 pub(super) use pool::max_pool_2x2;
 
 /// Whether our kernels can work on a tensor: not empty, in `f32`, in the memory of the CPU.
