@@ -9,6 +9,7 @@ mod network;
 mod pre_act_resnet;
 mod vgg;
 mod victim;
+mod vit;
 
 pub use classifier::Classifier;
 pub use directory::{Model, ModelConfig, ModelError};
@@ -17,3 +18,4 @@ pub use network::{Architecture, Network, Preprocessing};
 pub use pre_act_resnet::{PreActResNet, PreActResNetConfig};
 pub use vgg::{Vgg, VggConfig};
 pub use victim::{Cost, InputGradient, Victim};
+pub use vit::{Vit, VitConfig};

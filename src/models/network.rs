@@ -3,7 +3,9 @@
 use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::{Classifier, FaceCnn, FaceCnnConfig, PreActResNet, PreActResNetConfig, Vgg, VggConfig};
+use super::{
+    Classifier, FaceCnn, FaceCnnConfig, PreActResNet, PreActResNetConfig, Vgg, VggConfig, Vit, VitConfig,
+};
 use crate::Seed;
 
 /// Name of an architecture, as written in `config.json`.
@@ -19,6 +21,8 @@ pub enum Architecture {
     /// See [`PreActResNet`].
     #[serde(rename = "resnet18")]
     Resnet18,
+    /// See [`Vit`] and [`VitConfig::tiny`].
+    VitTiny,
 }
 
 impl Architecture {
@@ -28,6 +32,7 @@ impl Architecture {
             Self::FaceCnn => (16, 16),
             Self::Vgg16 => (32, 16),
             Self::Resnet18 => (8, 8),
+            Self::VitTiny => (16, 16),
         }
     }
 }
@@ -61,6 +66,8 @@ pub enum Network {
     Vgg16(Vgg),
     /// See [`PreActResNet`].
     Resnet18(PreActResNet),
+    /// See [`Vit`].
+    VitTiny(Vit),
 }
 
 impl Network {
@@ -86,6 +93,10 @@ impl Network {
             Architecture::Resnet18 => {
                 let config = PreActResNetConfig { mean, std, side, ..PreActResNetConfig::new(classes) };
                 Self::Resnet18(PreActResNet::new(&config, seed, device))
+            }
+            Architecture::VitTiny => {
+                let config = VitConfig { mean, std, side, ..VitConfig::tiny(classes) };
+                Self::VitTiny(Vit::new(&config, seed, device))
             }
         }
     }
@@ -113,6 +124,7 @@ impl Classifier for Network {
             Self::FaceCnn(network) => network.forward(images),
             Self::Vgg16(network) => network.forward(images),
             Self::Resnet18(network) => network.forward(images),
+            Self::VitTiny(network) => network.forward(images),
         }
     }
 
@@ -121,6 +133,7 @@ impl Classifier for Network {
             Self::FaceCnn(network) => network.classes(),
             Self::Vgg16(network) => network.classes(),
             Self::Resnet18(network) => network.classes(),
+            Self::VitTiny(network) => network.classes(),
         }
     }
 
@@ -129,6 +142,7 @@ impl Classifier for Network {
             Self::FaceCnn(network) => network.input_shape(),
             Self::Vgg16(network) => network.input_shape(),
             Self::Resnet18(network) => network.input_shape(),
+            Self::VitTiny(network) => network.input_shape(),
         }
     }
 }

@@ -23,6 +23,24 @@ pub(super) fn kaiming_uniform<const D: usize>(
     param(TensorData::new(values, shape), device)
 }
 
+/// Normal weights with mean zero and a standard deviation (by the method of Box and Muller, 1958).
+pub fn normal<const D: usize>(
+    shape: [usize; D],
+    deviation: f32,
+    seed: Seed,
+    device: &Device,
+) -> Param<Tensor<D>> {
+    let mut rng = seed.rng();
+    let mut draw = || {
+        // In (0, 1]: the logarithm is finite.
+        let radius = (-2.0 * (1.0 - rng.random_range(0.0_f64..1.0)).ln()).sqrt();
+        let angle = rng.random_range(0.0..std::f64::consts::TAU);
+        deviation * (radius * angle.cos()) as f32
+    };
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| draw()).collect();
+    param(TensorData::new(values, shape), device)
+}
+
 /// A parameter with one value everywhere.
 pub(super) fn constant<const D: usize>(shape: [usize; D], value: f32, device: &Device) -> Param<Tensor<D>> {
     Param::from_tensor(Tensor::full(shape, value, device))
@@ -30,4 +48,20 @@ pub(super) fn constant<const D: usize>(shape: [usize; D], value: f32, device: &D
 
 fn param<const D: usize>(data: TensorData, device: &Device) -> Param<Tensor<D>> {
     Param::from_tensor(Tensor::from_data(data, device))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn normal_weights_have_their_mean_and_deviation() {
+        let weights = normal([100, 200], 0.02, Seed::new(1), &Device::default()).val();
+        let weights = weights.try_to_vec_as::<f32>().expect("f32");
+        let moment = |power: i32| weights.iter().map(|w| f64::from(*w / 0.02).powi(power)).sum::<f64>() / 2e4;
+        // Standard errors of the first four moments: 0.007, 0.01, 0.027, 0.07.
+        for (power, expected, error) in [(1, 0.0, 0.03), (2, 1.0, 0.04), (3, 0.0, 0.12), (4, 3.0, 0.3)] {
+            assert!((moment(power) - expected).abs() < error, "{power}: {}", moment(power));
+        }
+    }
 }

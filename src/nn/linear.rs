@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::init;
+use super::{init, ops};
 use crate::Seed;
 
 /// `y = x W + b`.
@@ -24,8 +24,21 @@ impl Linear {
         }
     }
 
-    /// `[N, inputs]` to `[N, outputs]`.
-    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
-        burn::tensor::module::linear(input, self.weight.val(), self.bias.as_ref().map(Param::val))
+    /// Normal weights with mean zero, and bias zero.
+    pub fn normal(inputs: usize, outputs: usize, deviation: f32, seed: Seed, device: &Device) -> Self {
+        Self {
+            weight: init::normal([inputs, outputs], deviation, seed.purpose("weight"), device),
+            bias: Some(init::constant([outputs], 0.0, device)),
+        }
+    }
+
+    /// `[..., inputs]` to `[..., outputs]`.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
+        ops::linear(input, self.weight.val(), self.bias.as_ref().map(Param::val))
+    }
+
+    /// The same plus `around`, `[..., outputs]`: the layer at the end of a residual branch.
+    pub fn forward_plus<const D: usize>(&self, input: Tensor<D>, around: Tensor<D>) -> Tensor<D> {
+        ops::linear_plus(input, self.weight.val(), self.bias.as_ref().map(Param::val), around)
     }
 }

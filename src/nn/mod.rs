@@ -1,17 +1,24 @@
 //! Layers. On Burn's CPU device their kernels are ours where that is measured faster than the
 //! framework's; everywhere else they are the framework's own. A model never sees the difference.
 
+mod attention;
 mod batch_norm;
 mod conv;
+mod gelu;
 mod init;
 mod kernels;
+mod layer_norm;
 mod linear;
 mod normalize;
 mod ops;
 mod pool;
 
+pub use attention::SelfAttention;
 pub use batch_norm::BatchNorm;
 pub use conv::Conv2d;
+pub use gelu::gelu;
+pub use init::normal;
+pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use normalize::Normalize;
 pub use pool::{average_pool, global_average_pool, max_pool_2x2, relu_max_pool_2x2};

@@ -83,6 +83,23 @@ pub(super) trait Lanes: Copy {
         self.mul(unsafe { Self::splat(factor) })
     }
 
+    fn div(self, other: Self) -> Self;
+    /// The larger of each lane; `self` where that is NaN.
+    fn max(self, bound: Self) -> Self;
+    /// `then` where `self` is below zero, `otherwise` elsewhere.
+    fn if_negative(self, then: Self, otherwise: Self) -> Self;
+    /// Two to the power of each lane, an integer in `-127..=127`; zero for -127.
+    fn power_of_two(self) -> Self;
+
+    /// All lanes joined by a function, in order.
+    #[inline(always)]
+    fn reduce(self, join: impl Fn(f32, f32) -> f32) -> f32 {
+        let mut lanes = [0.0_f32; 16];
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes[1..Self::N].iter().fold(lanes[0], |so_far, lane| join(so_far, *lane))
+    }
+
     /// Vectors of zeros.
     ///
     /// # Safety
@@ -185,6 +202,27 @@ impl Lanes for Portable {
     #[inline(always)]
     fn gate(self, by: Self) -> Self {
         self.zip(by, |a, b| if b <= 0.0 { 0.0 } else { a })
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn max(self, bound: Self) -> Self {
+        self.zip(bound, |a, b| if a < b { b } else { a })
+    }
+
+    #[inline(always)]
+    fn if_negative(self, then: Self, otherwise: Self) -> Self {
+        let pick = |i: usize| if self.0[i] < 0.0 { then.0[i] } else { otherwise.0[i] };
+        Self([pick(0), pick(1), pick(2), pick(3)])
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        self.zip(self, |n, _| f32::from_bits(((n as i32).wrapping_add(127) as u32) << 23))
     }
 
     #[inline(always)]
@@ -382,6 +420,20 @@ mod tests {
                     L::splat(7.0).gate(L::splat(by)).store(out.as_mut_ptr());
                     assert_eq!(out, vec![expected; L::N], "{by}");
                 }
+                let out = |lanes: L| {
+                    let mut out = vec![0.0; L::N];
+                    lanes.store(out.as_mut_ptr());
+                    out
+                };
+                let (ones, ramp) = (L::splat(1.0), L::load(values.as_ptr()).sub(L::splat(2.0)));
+                let expect = |f: fn(f32) -> f32| (0..L::N).map(|i| f(i as f32 - 2.0)).collect::<Vec<_>>();
+                assert_eq!(out(ones.div(ramp)), expect(|x| 1.0 / x));
+                assert_eq!(out(ramp.max(ones)), expect(|x| x.max(1.0)));
+                assert!(out(L::splat(f32::NAN).max(ones)).iter().all(|x| x.is_nan()));
+                assert_eq!(out(ramp.if_negative(ones, ramp)), expect(|x| if x < 0.0 { 1.0 } else { x }));
+                assert_eq!(out(ramp.power_of_two()), expect(f32::exp2));
+                assert_eq!(out(L::splat(-127.0).power_of_two()), vec![0.0; L::N]);
+                assert_eq!(ramp.reduce(f32::max), L::N as f32 - 3.0);
             }
         }
     }

@@ -284,7 +284,7 @@ pub(super) fn planes<T>(
 
 /// The sum of a function of each value.
 #[inline(always)]
-fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+pub(super) fn sum(values: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0.0_f32; LANES];
     let (whole, rest) = values.as_chunks::<LANES>();
     for chunk in whole {

@@ -93,6 +93,36 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: see the head of this file.
+        Self(unsafe { _mm512_div_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn max(self, bound: Self) -> Self {
+        // SAFETY: see the head of this file. The instruction gives its second operand where one is NaN.
+        Self(unsafe { _mm512_max_ps(bound.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn if_negative(self, then: Self, otherwise: Self) -> Self {
+        // SAFETY: see the head of this file.
+        Self(unsafe {
+            let below = _mm512_cmp_ps_mask::<_CMP_LT_OQ>(self.0, _mm512_setzero_ps());
+            _mm512_mask_blend_ps(below, otherwise.0, then.0)
+        })
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        // SAFETY: see the head of this file.
+        Self(unsafe {
+            let exponent = _mm512_add_epi32(_mm512_cvtps_epi32(self.0), _mm512_set1_epi32(127));
+            _mm512_castsi512_ps(_mm512_slli_epi32::<23>(exponent))
+        })
+    }
+
+    #[inline(always)]
     unsafe fn zeros() -> [Self; 16] {
         // SAFETY: see the head of this file.
         [Self(unsafe { _mm512_setzero_ps() }); 16]
@@ -215,6 +245,36 @@ impl Lanes for Avx2 {
     fn gate(self, by: Self) -> Self {
         // SAFETY: see the head of this file.
         Self(unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_NLE_UQ>(by.0, _mm256_setzero_ps()), self.0) })
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: see the head of this file.
+        Self(unsafe { _mm256_div_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn max(self, bound: Self) -> Self {
+        // SAFETY: see the head of this file. The instruction gives its second operand where one is NaN.
+        Self(unsafe { _mm256_max_ps(bound.0, self.0) })
+    }
+
+    #[inline(always)]
+    fn if_negative(self, then: Self, otherwise: Self) -> Self {
+        // SAFETY: see the head of this file.
+        Self(unsafe {
+            let below = _mm256_cmp_ps::<_CMP_LT_OQ>(self.0, _mm256_setzero_ps());
+            _mm256_blendv_ps(otherwise.0, then.0, below)
+        })
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        // SAFETY: see the head of this file.
+        Self(unsafe {
+            let exponent = _mm256_add_epi32(_mm256_cvtps_epi32(self.0), _mm256_set1_epi32(127));
+            _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
+        })
     }
 
     #[inline(always)]

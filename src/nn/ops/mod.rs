@@ -5,14 +5,20 @@
 //! tracked are computed, and only what they need is kept.
 
 mod average;
+mod attention;
 mod batch_norm;
 #[cfg(test)]
 mod column_tests;
 mod conv;
 mod conv_choice;
+mod gelu;
+mod layer_norm;
+mod linear;
 mod pool;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transformer_tests;
 
 use burn::backend::{DType, DispatchDevice};
 use burn::tensor::{Bytes, Shape, Tensor};
@@ -25,6 +31,10 @@ pub(super) use batch_norm::{After, batch_norm, batch_norm_train};
 pub(super) use conv::conv2d;
 pub(super) use conv_choice::Settings;
 pub(super) use pool::{max_pool_2x2, relu_max_pool_2x2};
+pub(super) use attention::attention;
+pub(super) use gelu::gelu;
+pub(super) use layer_norm::layer_norm;
+pub(super) use linear::{linear, linear_plus};
 
 /// Whether our kernels can work on a tensor: not empty, in `f32`, in the memory of the CPU.
 fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
@@ -73,8 +83,12 @@ fn dims(tensor: &FlexTensor) -> [usize; 4] {
     tensor.layout().shape().dims()
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::new(shape)), DType::F32)
+fn shape(tensor: &FlexTensor) -> Shape {
+    tensor.layout().shape().clone()
+}
+
+fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
 }
 
 /// Gives back the memory of a tensor, if nobody else holds it.

@@ -23,7 +23,7 @@ pub(super) fn floats<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 }
 
 /// The tensor as a new leaf of the autodiff device, tracked or not.
-fn leaf<const D: usize>(tensor: &Tensor<D>, tracked: bool) -> Tensor<D> {
+pub(super) fn leaf<const D: usize>(tensor: &Tensor<D>, tracked: bool) -> Tensor<D> {
     let device = tensor.device().autodiff();
     let leaf = Tensor::from_inner(tensor.clone()).to_device(&device);
     if tracked { leaf.require_grad() } else { leaf }
@@ -59,7 +59,7 @@ pub(super) fn outcome(inputs: &Inputs, tracked: u32, operator: Operator<'_>) -> 
 }
 
 /// Largest difference, relative to the largest expected value.
-fn gap(found: &[f32], expected: &[f32]) -> f32 {
+pub(super) fn gap(found: &[f32], expected: &[f32]) -> f32 {
     assert_eq!(found.len(), expected.len());
     let scale = expected.iter().fold(1e-3_f32, |m, v| m.max(v.abs()));
     found.iter().zip(expected).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs())) / scale
