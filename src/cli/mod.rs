@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 error, 2 usage or configuration, 130 interrupted and resumable.
 
 mod audit;
+mod bench;
 mod config;
 mod data;
 mod demo;
@@ -42,6 +43,8 @@ enum Command {
     Audit(audit::AuditArguments),
     /// Print the figures of finished audits side by side.
     Show(show::ShowArguments),
+    /// Measure how fast this machine trains and attacks.
+    Bench(bench::BenchArguments),
 }
 
 /// Set by the first Ctrl-C or SIGTERM.
@@ -85,6 +88,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Train(arguments) => train::train(&arguments, &Context::stoppable()?),
         Command::Audit(arguments) => audit::audit(&arguments, &Context::stoppable()?),
         Command::Show(arguments) => show::show(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
     }
 }
 
