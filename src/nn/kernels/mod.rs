@@ -5,7 +5,12 @@
 #![allow(clippy::inline_always)]
 
 mod buffer;
+mod dense;
+mod frozen;
+#[cfg(target_arch = "x86_64")]
+mod half;
 mod lanes;
+mod masks;
 mod matmul;
 mod norm;
 mod norm_pool;
@@ -18,6 +23,10 @@ mod winograd;
 mod x86;
 
 pub(super) use buffer::recycle;
+pub(super) use dense::Panels;
+pub(super) use frozen::{
+    Forward, Grid, Source, Then, Weights, backward, backward_to_pixels, has_half, pixels,
+};
 pub(super) use lanes::Isa;
 pub(super) use norm::{Affine, Dependence, affine, gradient_sums, input_gradient, statistics};
 pub(super) use norm_pool::{Plane, norm_pool, norm_pool_gradient, norm_pool_sums};
