@@ -5,6 +5,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::{Classifier, FaceCnn, FaceCnnConfig};
 use crate::Seed;
+use crate::nn::{Frozen, Precision};
 
 /// Name of an architecture, as written in `config.json`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -81,6 +82,12 @@ impl Classifier for Network {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         match self {
             Self::FaceCnn(network) => network.forward(images),
+        }
+    }
+
+    fn frozen(&self, precision: Precision) -> Option<Frozen> {
+        match self {
+            Self::FaceCnn(network) => network.frozen(precision),
         }
     }
 

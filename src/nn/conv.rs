@@ -24,6 +24,10 @@ impl Conv2d {
         Self { weight, bias: None, stride: 1, padding: 1 }
     }
 
+    pub(super) fn stride_and_padding(&self) -> [usize; 2] {
+        [self.stride, self.padding]
+    }
+
     /// `[N, in_channels, H, W]` to `[N, out_channels, H', W']`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let bias = self.bias.as_ref().map(Param::val);

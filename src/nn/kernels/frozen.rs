@@ -69,10 +69,7 @@ impl Grid {
 #[derive(Clone, Copy)]
 pub(in crate::nn) enum Source<'a> {
     /// Pixels. After the last one there is room for a vector.
-    Pixels {
-        values: &'a [f32],
-        pitch: usize,
-    },
+    Pixels { values: &'a [f32], pitch: usize },
     /// The gradient after a ReLU, with the bits of the values that it let pass.
     Relu { gradient: &'a [f32], bits: &'a [u16] },
     /// The gradient after a max-pooling, with the bits of the winners.
@@ -255,7 +252,8 @@ impl Source<'_> {
         let pooled = grid.pooled().pixels();
         let enough = match self {
             Self::Pixels { values, pitch } => {
-                (*pitch == padded || padded == lanes) && values.len() >= grid.pixels() * pitch + padded - pitch
+                (*pitch == padded || padded == lanes)
+                    && values.len() >= grid.pixels() * pitch + padded - pitch
             }
             Self::Relu { gradient, bits } => {
                 (gradient.len(), bits.len()) == (grid.pixels() * padded, grid.pixels() * padded / lanes)
@@ -450,12 +448,7 @@ impl Job<'_> {
 
     /// The 6x6 patch around a tile, zero outside of the image.
     #[inline(always)]
-    unsafe fn gather<L: Lanes>(
-        &self,
-        [image, top, left]: [usize; 3],
-        channel: usize,
-        patch: &mut [L; 36],
-    ) {
+    unsafe fn gather<L: Lanes>(&self, [image, top, left]: [usize; 3], channel: usize, patch: &mut [L; 36]) {
         let Grid { height, width, .. } = self.grid;
         let (padded, vector) = (self.unit.padded[0], channel / L::N);
         let vectors = padded / L::N;

@@ -21,7 +21,7 @@ pub(super) use conv::conv2d;
 pub(super) use pool::max_pool_2x2;
 
 /// Whether our kernels can work on a tensor: not empty, in `f32`, in the memory of the CPU.
-fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub(in crate::nn) fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
     fn on_flex(device: &DispatchDevice) -> bool {
         match device {
             DispatchDevice::Flex(_) => true,
@@ -54,20 +54,20 @@ pub(crate) fn with_stock<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// The tensor with its values next to each other in memory.
-fn dense(tensor: FlexTensor) -> FlexTensor {
+pub(in crate::nn) fn dense(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
 /// The values of a dense tensor.
-fn values(tensor: &FlexTensor) -> &[f32] {
+pub(in crate::nn) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("the tensor was made dense and is f32")
 }
 
-fn dims(tensor: &FlexTensor) -> [usize; 4] {
+pub(in crate::nn) fn dims(tensor: &FlexTensor) -> [usize; 4] {
     tensor.layout().shape().dims()
 }
 
-fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+pub(in crate::nn) fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(Shape::new(shape)), DType::F32)
 }
 
