@@ -6,6 +6,7 @@ mod face_cnn;
 mod network;
 mod victim;
 
+pub use crate::nn::{Precision, PrecisionError};
 pub use classifier::Classifier;
 pub use directory::{Model, ModelConfig, ModelError};
 pub use face_cnn::{FaceCnn, FaceCnnConfig};

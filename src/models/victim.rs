@@ -12,7 +12,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::Classifier;
-use crate::nn::{Frozen, Precision};
+use crate::nn::{Frozen, Precision, PrecisionError};
 
 /// What an attack asked of a victim, counted in images (a batch of 64 counts 64).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -62,11 +62,29 @@ impl Victim {
     /// Freezes a snapshot of a model. Later changes of the model do not show in it, and the other way
     /// round.
     pub fn new<M: Module + Classifier + 'static>(model: &M) -> Self {
+        Self::freeze(model, Precision::Full)
+    }
+
+    /// As [`Victim::new`] with gradients in some precision. Logits and losses are those of full precision;
+    /// so are the gradients of a network without a frozen form, and of pictures whose values on the way
+    /// leave the range of half precision.
+    ///
+    /// # Errors
+    /// Where the processor cannot compute so.
+    pub fn with_precision<M: Module + Classifier + 'static>(
+        model: &M,
+        precision: Precision,
+    ) -> Result<Self, PrecisionError> {
+        precision.check()?;
+        Ok(Self::freeze(model, precision))
+    }
+
+    fn freeze<M: Module + Classifier + 'static>(model: &M, precision: Precision) -> Self {
         // `valid` copies the running statistics (a clone shares them) and leaves autodiff; `train` brings
         // the frozen copy back to the autodiff device, where frozen parameters stay untracked.
         let plain = model.valid().freeze();
         let differentiable = plain.clone().train();
-        let frozen = plain.frozen(Precision::Full);
+        let frozen = plain.frozen(precision);
         let (plain, differentiable) = (Box::new(plain), Box::new(differentiable));
         Self { plain, differentiable, frozen, cost: Cell::default() }
     }

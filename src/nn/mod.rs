@@ -13,7 +13,7 @@ mod pool;
 
 pub use batch_norm::BatchNorm;
 pub use conv::Conv2d;
-pub use frozen::{After, Frozen, FrozenBuilder, FrozenPass, Precision};
+pub use frozen::{After, Frozen, FrozenBuilder, FrozenPass, Precision, PrecisionError};
 pub use linear::Linear;
 pub use normalize::Normalize;
 pub use pool::max_pool_2x2;

@@ -7,28 +7,28 @@ use crate::nn::kernels::{
 /// Floats of a picture's pixel with up to as many channels; others take whole vectors.
 const PICTURE_PITCH: usize = 4;
 
-/// How exactly a pass is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How exactly gradients are computed. Logits are always computed in `f32`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// In `f32`.
+    #[default]
     Full,
-    /// Products of numbers of 16 bits (bfloat16), summed in `f32`.
+    /// The products of the convolutions in half precision (IEEE 754 binary16), for processors with
+    /// AVX-512 FP16.
     Half,
 }
 
 /// A convolution of 3x3 with stride 1 and padding 1, and what follows it.
 pub(super) struct ConvLayer {
     forward: Weights,
-    /// The way forward in half precision.
-    half: Option<Weights>,
     backward: Weights,
     bias: Vec<f32>,
     then: Then,
 }
 
 impl ConvLayer {
-    /// From weights `[outputs, inputs, 3, 3]` and a bias `[outputs]`. With half precision the way back is
-    /// always in 16 bits.
+    /// From weights `[outputs, inputs, 3, 3]` and a bias `[outputs]`, with the precision of the way back.
     pub(super) fn new(
         isa: Isa,
         weights: &[f32],
@@ -40,18 +40,11 @@ impl ConvLayer {
         let outputs = bias.len();
         let forward = Filter::new(isa, weights, outputs, inputs);
         let turned = Filter::backward(isa, weights, outputs, inputs);
-        let (half, backward) = match precision {
-            Precision::Full => (None, Weights::Full(turned)),
-            Precision::Half => (Some(Weights::half(&forward)), Weights::half(&turned)),
+        let backward = match precision {
+            Precision::Full => Weights::Full(turned),
+            Precision::Half => Weights::half(&turned),
         };
-        Self { forward: Weights::Full(forward), half, backward, bias, then }
-    }
-
-    fn weights(&self, precision: Precision) -> &Weights {
-        match precision {
-            Precision::Full => &self.forward,
-            Precision::Half => self.half.as_ref().unwrap_or(&self.forward),
-        }
+        Self { forward: Weights::Full(forward), backward, bias, then }
     }
 }
 
@@ -134,24 +127,17 @@ pub(super) struct Chain {
 
 impl Chain {
     /// The logits `[N, K]` of pictures `[N, C, H, W]`. Nothing if a value is not finite.
-    pub(super) fn forward(
-        &self,
-        pictures: &[f32],
-        count: usize,
-        precision: Precision,
-        tape: &mut Tape,
-    ) -> Option<Vec<f32>> {
+    pub(super) fn forward(&self, pictures: &[f32], count: usize, tape: &mut Tape) -> Option<Vec<f32>> {
         let [channels, height, width] = self.shape;
         let mut grid = Grid { count, height, width };
         let mut pitch = self.picture_pitch(channels);
         let mut values = pixels(pictures, grid, pitch, &self.mean, &self.scale);
         tape.0.resize_with(self.layers.len(), Vec::new);
-        for (index, (layer, bits)) in self.layers.iter().zip(&mut tape.0).enumerate() {
+        for (layer, bits) in self.layers.iter().zip(&mut tape.0) {
             let next = match layer {
                 Layer::Conv(conv) => {
-                    // Pictures are the one input whose last bits an attack moves, and the layer is cheap.
-                    let weights = conv.weights(if index == 0 { Precision::Full } else { precision });
-                    let forward = Forward { grid, weights, bias: &conv.bias, then: conv.then };
+                    let ConvLayer { forward: weights, bias, then, .. } = conv;
+                    let forward = Forward { grid, weights, bias, then: *then };
                     let next = forward.run(Source::Pixels { values: &values, pitch }, bits);
                     pitch = conv.bias.len().next_multiple_of(self.isa.lanes());
                     if conv.then == Then::ReluMaxPool {

@@ -34,10 +34,30 @@ pub enum After {
     ReluMaxPool,
 }
 
+/// Half precision was asked for where it cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "half precision needs a processor with AVX-512 FP16, which is not here (instruction set in use: {found}); choose \
+     full precision"
+)]
+pub struct PrecisionError {
+    found: &'static str,
+}
+
+impl Precision {
+    /// Whether this processor can compute so with the instruction set in use.
+    ///
+    /// # Errors
+    /// Half precision without AVX-512 FP16.
+    pub fn check(self) -> Result<(), PrecisionError> {
+        let isa = Isa::active();
+        if self == Self::Full || has_half(isa) { Ok(()) } else { Err(PrecisionError { found: isa.name() }) }
+    }
+}
+
 /// A network in its frozen form, made by a [`FrozenBuilder`]. It owns all that it has prepared.
 pub struct Frozen {
     chain: Chain,
-    precision: Precision,
     /// Memory of passes that are over.
     tapes: Mutex<Vec<Tape>>,
 }
@@ -49,11 +69,6 @@ pub struct FrozenPass {
 }
 
 impl Frozen {
-    /// Whether this processor can compute in half precision with the instruction set in use.
-    pub fn has_half_precision() -> bool {
-        has_half(Isa::active())
-    }
-
     /// Whether pictures `[N, C, H, W]` can be shown to this form: `f32` of its shape in the memory of the
     /// CPU, at least one.
     pub fn takes(&self, pictures: &Tensor<4>) -> bool {
@@ -61,17 +76,11 @@ impl Frozen {
         [channels, height, width] == self.chain.shape && ops::is_ours(pictures)
     }
 
-    /// Logits `[N, K]` in full precision. Nothing if a value on the way is not finite.
+    /// Logits `[N, K]`. Nothing if a value on the way is not finite.
     pub fn logits(&self, pictures: Tensor<4>) -> Option<Tensor<2>> {
-        let (logits, pass) = self.pass(pictures, Precision::Full)?;
+        let (logits, pass) = self.forward(pictures)?;
         self.keep(pass.tape);
         Some(logits)
-    }
-
-    /// Logits `[N, K]` in the precision that was asked for, and the way back. Nothing if a value on the way
-    /// is not finite.
-    pub fn forward(&self, pictures: Tensor<4>) -> Option<(Tensor<2>, FrozenPass)> {
-        self.pass(pictures, self.precision)
     }
 
     /// The gradient with respect to the pictures, `[N, C, H, W]`, given that with respect to the logits,
@@ -84,11 +93,12 @@ impl Frozen {
         Some(Tensor::from_primitive::<Flex>(ops::tensor(found?, [pass.count, channels, height, width])))
     }
 
-    fn pass(&self, pictures: Tensor<4>, precision: Precision) -> Option<(Tensor<2>, FrozenPass)> {
+    /// Logits `[N, K]` and the way back. Nothing if a value on the way is not finite.
+    pub fn forward(&self, pictures: Tensor<4>) -> Option<(Tensor<2>, FrozenPass)> {
         let pictures = ops::dense(primitive(pictures)?);
         let count = ops::dims(&pictures)[0];
         let mut tape = self.tapes.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let found = self.chain.forward(ops::values(&pictures), count, precision, &mut tape);
+        let found = self.chain.forward(ops::values(&pictures), count, &mut tape);
         let Some(logits) = found else {
             self.keep(tape);
             return None;
@@ -121,13 +131,13 @@ pub struct FrozenBuilder {
 }
 
 impl FrozenBuilder {
-    /// For pictures of a shape `[C, H, W]`, which are normalised first. Half precision asks for
-    /// [`Frozen::has_half_precision`].
+    /// For pictures of a shape `[C, H, W]`, which are normalised first. A precision that this
+    /// processor does not have (see [`Precision::check`]) gives no frozen form.
     pub fn new(shape: [usize; 3], normalize: &Normalize, precision: Precision) -> Self {
         let isa = Isa::active();
         let (mean, std) = normalize.mean_and_std();
         let scale = std.iter().map(|std| 1.0 / std).collect();
-        let known = mean.len() == shape[0] && (precision == Precision::Full || has_half(isa));
+        let known = mean.len() == shape[0] && precision.check().is_ok();
         let chain = Chain { isa, layers: Vec::new(), shape, mean: mean.to_vec(), scale, classes: 0 };
         Self { chain, precision, known, shape, pitch: shape[0] }
     }
@@ -205,11 +215,7 @@ impl FrozenBuilder {
         let ends = matches!(self.chain.layers.last(), Some(Layer::Linear(_)));
         self.chain.classes = self.shape[0];
         let begins = matches!(self.chain.layers.first(), Some(Layer::Conv(_)));
-        (self.known && begins && ends).then(|| Frozen {
-            chain: self.chain,
-            precision: self.precision,
-            tapes: Mutex::default(),
-        })
+        (self.known && begins && ends).then(|| Frozen { chain: self.chain, tapes: Mutex::default() })
     }
 
     fn unknown(mut self) -> Self {
