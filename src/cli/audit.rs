@@ -14,7 +14,7 @@ use crate::attacks::{Attack, AttackConfig, EyeglassConfig};
 use crate::audit::{AuditOptions, AuditOutcome, Counts, Pictures, PredictionLog, TargetChoice};
 use crate::data::{Dataset, Split};
 use crate::metrics::{AuditCounts, FairnessReport, GroupColumn, PartFigures};
-use crate::models::{Cost, Model, Victim};
+use crate::models::{Cost, Model, Precision, Victim};
 use crate::run::{EventLog, Layout, RunDir, write_file};
 use crate::{audit, report};
 
@@ -106,6 +106,9 @@ pub(super) struct AuditRunConfig {
     pub targets: TargetChoice,
     /// Simulated matrices behind each noise floor.
     pub noise_draws: u32,
+    /// How exactly the attack computes gradients: `full`, or `half` for processors with AVX-512 FP16.
+    /// What the rows say is always computed in full precision.
+    pub attack_precision: Precision,
     /// The attack.
     pub attack: AttackConfig,
 }
@@ -130,6 +133,7 @@ impl Default for AuditRunConfig {
             untargeted: true,
             targets: TargetChoice::All,
             noise_draws: 2000,
+            attack_precision: Precision::Full,
             attack: AttackConfig::Eyeglasses(EyeglassConfig {
                 early_stop: true,
                 ..EyeglassConfig::default()
@@ -272,6 +276,8 @@ fn check(config: &AuditRunConfig, model: &Model) -> Result<(), ConfigError> {
     if config.batch_size == 0 {
         return Err(ConfigError::Value("batch_size is 0, expected at least 1".to_owned()));
     }
+    let precise = config.attack_precision.check();
+    precise.map_err(|error| ConfigError::Value(format!("attack_precision: {error}")))?;
     if config.noise_draws > MOST_DRAWS {
         let found = config.noise_draws;
         return Err(ConfigError::Value(format!("noise_draws is {found}, expected at most {MOST_DRAWS}")));
@@ -303,7 +309,7 @@ fn attack_all(
         ..AuditOptions::new(Seed::new(config.seed))
     };
     let mut log = PredictionLog::open(&layout.predictions())?;
-    let victim = Victim::new(&model.network);
+    let victim = Victim::with_precision(&model.network, config.attack_precision)?;
     let mut bar: Option<Progress> = None;
     let mut progress = |now: audit::Progress| {
         let bar = bar.get_or_insert_with(|| Progress::new(name, now.total as u64, now.done as u64));

@@ -5,6 +5,7 @@
 mod audit;
 mod compare;
 mod condition;
+mod bench;
 mod config;
 mod data;
 mod demo;
@@ -52,6 +53,8 @@ enum Command {
     Metrics(metrics::MetricsArguments),
     /// Compare two runs, and fail if a condition holds.
     Compare(compare::CompareArguments),
+    /// Measure how fast this machine trains and attacks.
+    Bench(bench::BenchArguments),
 }
 
 /// Set by the first Ctrl-C or SIGTERM.
@@ -112,6 +115,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
+        Command::Bench(arguments) => bench::bench(&arguments),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use burn::tensor::Tensor;
 
+use crate::nn::{Frozen, Precision};
+
 /// Anything that turns pictures into logits.
 ///
 /// Normalisation and channel order are its first layer, so that an attack's budget is always in the
@@ -9,6 +11,12 @@ use burn::tensor::Tensor;
 pub trait Classifier: Send {
     /// Pixels `[N, C, H, W]` in `[0, 1]` to logits `[N, K]`, not probabilities.
     fn forward(&self, images: Tensor<4>) -> Tensor<2>;
+
+    /// The same network in a form that is faster as long as its weights do not change. A network that has
+    /// none gives nothing and is used as it is.
+    fn frozen(&self, _precision: Precision) -> Option<Frozen> {
+        None
+    }
 
     /// Number of classes `K`.
     fn classes(&self) -> usize;

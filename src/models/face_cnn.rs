@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::Classifier;
 use crate::Seed;
-use crate::nn::{BatchNorm, Conv2d, Linear, Normalize};
+use crate::nn::{After, BatchNorm, Conv2d, Frozen, FrozenBuilder, Linear, Normalize, Precision};
 
 const WIDTHS: [usize; 4] = [32, 64, 128, 256];
 
@@ -80,6 +80,14 @@ impl Classifier for FaceCnn {
             block.norm.forward_relu_max_pool(block.conv.forward(x))
         });
         self.head.forward(features.flatten(1, 3))
+    }
+
+    fn frozen(&self, precision: Precision) -> Option<Frozen> {
+        let start = FrozenBuilder::new(self.input_shape(), &self.normalize, precision);
+        let conv = |frozen: FrozenBuilder, block: &Block| {
+            frozen.conv(&block.conv, Some(&block.norm), After::ReluMaxPool)
+        };
+        self.blocks.iter().fold(start, conv).linear(&self.head, false).finish()
     }
 
     fn classes(&self) -> usize {

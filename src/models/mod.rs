@@ -11,6 +11,7 @@ mod vgg;
 mod victim;
 mod vit;
 
+pub use crate::nn::{Precision, PrecisionError};
 pub use classifier::Classifier;
 pub use directory::{Model, ModelConfig, ModelError};
 pub use face_cnn::{FaceCnn, FaceCnnConfig};

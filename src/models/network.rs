@@ -7,6 +7,7 @@ use super::{
     Classifier, FaceCnn, FaceCnnConfig, PreActResNet, PreActResNetConfig, Vgg, VggConfig, Vit, VitConfig,
 };
 use crate::Seed;
+use crate::nn::{Frozen, Precision};
 
 /// Name of an architecture, as written in `config.json`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -125,6 +126,12 @@ impl Classifier for Network {
             Self::Vgg16(network) => network.forward(images),
             Self::Resnet18(network) => network.forward(images),
             Self::VitTiny(network) => network.forward(images),
+        }
+    }
+
+    fn frozen(&self, precision: Precision) -> Option<Frozen> {
+        match self {
+            Self::FaceCnn(network) => network.frozen(precision),
         }
     }
 

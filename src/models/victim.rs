@@ -12,6 +12,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::Classifier;
+use crate::nn::{Frozen, Precision, PrecisionError};
 
 /// What an attack asked of a victim, counted in images (a batch of 64 counts 64).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -52,6 +53,8 @@ pub struct Victim {
     plain: Box<dyn Classifier>,
     /// The same weights on the autodiff device, all untracked.
     differentiable: Box<dyn Classifier>,
+    /// The same network in its fast form, if it has one.
+    frozen: Option<Frozen>,
     cost: Cell<Cost>,
 }
 
@@ -59,11 +62,31 @@ impl Victim {
     /// Freezes a snapshot of a model. Later changes of the model do not show in it, and the other way
     /// round.
     pub fn new<M: Module + Classifier + 'static>(model: &M) -> Self {
+        Self::freeze(model, Precision::Full)
+    }
+
+    /// As [`Victim::new`] with gradients in some precision. Logits and losses are those of full precision;
+    /// so are the gradients of a network without a frozen form, and of pictures whose values on the way
+    /// leave the range of half precision.
+    ///
+    /// # Errors
+    /// Where the processor cannot compute so.
+    pub fn with_precision<M: Module + Classifier + 'static>(
+        model: &M,
+        precision: Precision,
+    ) -> Result<Self, PrecisionError> {
+        precision.check()?;
+        Ok(Self::freeze(model, precision))
+    }
+
+    fn freeze<M: Module + Classifier + 'static>(model: &M, precision: Precision) -> Self {
         // `valid` copies the running statistics (a clone shares them) and leaves autodiff; `train` brings
         // the frozen copy back to the autodiff device, where frozen parameters stay untracked.
         let plain = model.valid().freeze();
         let differentiable = plain.clone().train();
-        Self { plain: Box::new(plain), differentiable: Box::new(differentiable), cost: Cell::default() }
+        let frozen = plain.frozen(precision);
+        let (plain, differentiable) = (Box::new(plain), Box::new(differentiable));
+        Self { plain, differentiable, frozen, cost: Cell::default() }
     }
 
     /// Number of classes `K`.
@@ -80,7 +103,8 @@ impl Victim {
     pub fn logits(&self, images: Tensor<4>) -> Tensor<2> {
         let count = images.dims()[0] as u64;
         self.cost.set(self.cost.get() + Cost { forwards: count, gradients: 0 });
-        self.plain.forward(images)
+        let fast = self.fast(&images).and_then(|frozen| frozen.logits(images.clone()));
+        fast.unwrap_or_else(|| self.plain.forward(images))
     }
 
     /// The gradient of a per-image loss (logits `[N, K]` to losses `[N]`) with respect to the pixels.
@@ -94,23 +118,45 @@ impl Victim {
     ) -> InputGradient {
         let count = images.dims()[0] as u64;
         self.cost.set(self.cost.get() + Cost { forwards: 0, gradients: count });
+        let images = images.without_autodiff();
+        let pass = self.fast(&images).and_then(|frozen| Some((frozen, frozen.forward(images.clone())?)));
+        let Some((frozen, (logits, pass))) = pass else { return self.by_graph(images, loss) };
+        let leaf = on_autodiff(logits.clone()).require_grad();
+        let losses = loss(leaf.clone());
+        let above = gradient_of(losses.clone().sum(), &leaf);
+        let found = frozen.backward(pass, above.clone());
+        let gradient = found.unwrap_or_else(|| {
+            let along = |logits: Tensor<2>| (logits * on_autodiff(above)).sum_dim(1).squeeze_dim(1);
+            self.by_graph(images, along).gradient
+        });
+        InputGradient { logits, loss: losses.without_autodiff(), gradient }
+    }
+
+    /// The fast form, if it takes these pictures.
+    fn fast(&self, images: &Tensor<4>) -> Option<&Frozen> {
+        self.frozen.as_ref().filter(|frozen| frozen.takes(images))
+    }
+
+    /// [`Victim::input_gradient`] through the network as it is.
+    fn by_graph(&self, images: Tensor<4>, loss: impl FnOnce(Tensor<2>) -> Tensor<1>) -> InputGradient {
         let images = on_autodiff(images).require_grad();
         let logits = self.differentiable.forward(images.clone());
         let losses = loss(logits.clone());
-        let mut gradients = losses.clone().sum().backward();
-        let gradient = match images.grad_remove(&mut gradients) {
-            Some(gradient) => gradient,
-            // A loss that does not depend on the pixels has the gradient zero.
-            None => images.without_autodiff().zeros_like(),
-        };
+        let gradient = gradient_of(losses.clone().sum(), &images);
         InputGradient { logits: logits.without_autodiff(), loss: losses.without_autodiff(), gradient }
     }
 }
 
+/// The gradient of a sum with respect to a leaf: zero if it does not depend on it.
+fn gradient_of<const D: usize>(sum: Tensor<1>, leaf: &Tensor<D>) -> Tensor<D> {
+    let mut gradients = sum.backward();
+    leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.clone().without_autodiff().zeros_like())
+}
+
 /// A tensor moved to the autodiff side of its device, as a new leaf.
-fn on_autodiff(images: Tensor<4>) -> Tensor<4> {
-    let device: Device = images.device().autodiff();
-    Tensor::from_inner(images.without_autodiff()).to_device(&device)
+fn on_autodiff<const D: usize>(tensor: Tensor<D>) -> Tensor<D> {
+    let device: Device = tensor.device().autodiff();
+    Tensor::from_inner(tensor.without_autodiff()).to_device(&device)
 }
 
 #[cfg(test)]

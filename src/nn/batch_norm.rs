@@ -56,6 +56,20 @@ impl BatchNorm {
         self.normalize(input, After::ReluMaxPool)
     }
 
+    /// The layer with its running statistics as `scale * x + shift` a channel, if our kernels can have the
+    /// values.
+    pub(super) fn scale_and_shift(&self) -> Option<(Vec<f32>, Vec<f32>)> {
+        let row = |tensor: Tensor<1>| tensor.try_to_vec_as::<f32>().ok();
+        let (gamma, beta) = (row(self.gamma.val())?, row(self.beta.val())?);
+        let (mean, variance) = (row(self.running_mean.value_sync())?, row(self.running_var.value_sync())?);
+        let precision = variance.iter().map(|v| 1.0 / (v + self.epsilon as f32).sqrt());
+        let scale: Vec<f32> =
+            gamma.iter().zip(precision).map(|(gamma, precision)| gamma * precision).collect();
+        let moved = beta.iter().zip(mean.iter().zip(&scale));
+        let shift = moved.map(|(beta, (mean, scale))| beta - mean * scale).collect();
+        Some((scale, shift))
+    }
+
     fn normalize(&self, input: Tensor<4>, after: After) -> Tensor<4> {
         let weights = [self.gamma.val(), self.beta.val()];
         if !self.training.is_enabled() {

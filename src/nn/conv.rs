@@ -45,6 +45,10 @@ impl Conv2d {
         Self { bias: Some(init::kaiming_uniform([out_channels], fan_in, seed, device)), ..self }
     }
 
+    pub(super) fn stride_and_padding(&self) -> [usize; 2] {
+        [self.stride, self.padding]
+    }
+
     /// `[N, in_channels, H, W]` to `[N, out_channels, H', W']`.
     pub fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         self.convolve(input, false)

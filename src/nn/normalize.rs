@@ -20,6 +20,10 @@ impl Normalize {
         Self { mean: mean.to_vec(), std: std.to_vec() }
     }
 
+    pub(super) fn mean_and_std(&self) -> (&[f32], &[f32]) {
+        (&self.mean, &self.std)
+    }
+
     /// `[N, C, H, W]` to the same.
     pub fn forward(&self, images: Tensor<4>) -> Tensor<4> {
         let device = images.device();

@@ -2,6 +2,7 @@
 
 use super::{OptimizerConfig, Schedule, Sgd};
 use crate::data::{AugmentConfig, BatchOrder};
+use crate::models::Precision;
 
 /// Constants of the training loop.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -23,6 +24,9 @@ pub struct TrainConfig {
     pub clip_norm: f64,
     /// Flips and shifts, before the attack.
     pub augment: AugmentConfig,
+    /// How exactly the attacks of the training compute gradients: `full`, or `half` for processors with
+    /// AVX-512 FP16. Losses, and so which picture is kept, are always computed in full precision.
+    pub attack_precision: Precision,
     /// Validate, under attack, after every so many epochs and after the last one. At least 1.
     pub validate_every: usize,
 }
@@ -38,6 +42,7 @@ impl Default for TrainConfig {
             warmup_epochs: 0,
             clip_norm: 5.0,
             augment: AugmentConfig::default(),
+            attack_precision: Precision::Full,
             validate_every: 1,
         }
     }
@@ -59,6 +64,7 @@ impl TrainConfig {
         at_least("epochs", self.epochs, 1)?;
         at_least("batch_size", self.batch_size, 2)?;
         at_least("validate_every", self.validate_every, 1)?;
+        self.attack_precision.check().map_err(|error| format!("train.attack_precision: {error}"))?;
         let positive = |key: &str, value: f64| {
             if value.is_finite() && value > 0.0 {
                 Ok(())

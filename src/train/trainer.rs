@@ -236,7 +236,8 @@ impl<'a> Loop<'a> {
         let batch = self.job.data.train.batch(&batches[self.state.step], &self.device)?;
         let batch = augment(&batch, &self.job.config.augment, seed.purpose("augment"));
         let network = &self.job.model.network;
-        let victim = Victim::new(network);
+        let victim = Victim::with_precision(network, self.job.config.attack_precision)
+            .map_err(|error| TrainError::Config(error.to_string()))?;
         let loss = self.job.objective.loss(network, &victim, &batch, seed.purpose("attack"));
         let rate = self.learning_rate(self.state.step, batches.len());
         self.update(&loss, rate)?;

@@ -11,6 +11,14 @@ use std::sync::{Mutex, PoisonError};
 pub(super) struct Line([f32; 16]);
 
 impl Line {
+    /// Floats in a line.
+    pub(super) const FLOATS: usize = 16;
+
+    /// One of its floats.
+    pub(super) fn value_mut(&mut self, place: usize) -> &mut f32 {
+        &mut self.0[place]
+    }
+
     /// Zeroed lines for at least this many floats.
     pub(super) fn zeros(floats: usize) -> Vec<Self> {
         vec![Self([0.0; 16]); floats.div_ceil(16)]

@@ -9,6 +9,7 @@
 use std::ops::IndexMut;
 use std::sync::OnceLock;
 
+use super::masks::Masks;
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512};
 
@@ -16,7 +17,7 @@ use super::x86::{Avx2, Avx512};
 ///
 /// The constructors are unsafe because they may only be called where the processor has the instruction
 /// set; whoever holds a value may do arithmetic with it, since the value proves that one was.
-pub(super) trait Lanes: Copy {
+pub(super) trait Lanes: Masks {
     /// Floats in one vector.
     const N: usize;
     /// Rows of the largest block that a matrix product keeps in registers (two vectors wide).
@@ -113,7 +114,7 @@ pub(super) trait Lanes: Copy {
 /// Four floats in plain Rust, which every processor's basic vectors hold.
 #[derive(Clone, Copy)]
 #[repr(C, align(16))]
-pub(super) struct Portable([f32; 4]);
+pub(super) struct Portable(pub(super) [f32; 4]);
 
 impl Portable {
     #[inline(always)]
@@ -301,7 +302,7 @@ impl Isa {
     }
 
     /// Floats in one vector.
-    pub(super) fn lanes(self) -> usize {
+    pub(in crate::nn) fn lanes(self) -> usize {
         match self.0 {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => Avx512::N,

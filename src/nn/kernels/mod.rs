@@ -15,6 +15,11 @@ mod exponential;
 mod gelu;
 mod lanes;
 mod layer_norm;
+mod fixed;
+mod frozen;
+#[cfg(target_arch = "x86_64")]
+mod half;
+mod masks;
 mod matmul;
 mod norm;
 mod norm_pool;
@@ -36,6 +41,10 @@ pub(super) use im2col::{Window, convolve_by_columns, input_gradient_by_columns};
 pub(super) use attention::{Heads, attention, attention_gradient};
 pub(super) use dense::{Panels, Plus, column_sums, dense, matrix_gradient};
 pub(super) use gelu::{gelu, gelu_gradient};
+pub(super) use fixed::FixedMatrix;
+pub(super) use frozen::{
+    Forward, Grid, Source, Then, Weights, backward, backward_to_pixels, has_half, pixels,
+};
 pub(super) use lanes::Isa;
 pub(super) use layer_norm::{Columns, RowStatistics, layer_norm, layer_norm_gradients};
 pub(super) use norm::{Affine, Dependence, affine, gradient_sums, input_gradient, statistics};

@@ -24,10 +24,10 @@ use super::transform;
 
 /// The transformed weights of a convolution: 36 matrices `[panels of output channels][inputs][N]`.
 pub(in crate::nn) struct Filter {
-    isa: Isa,
-    inputs: usize,
-    outputs: usize,
-    data: Lines,
+    pub(super) isa: Isa,
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) data: Lines,
 }
 
 impl Filter {
@@ -61,7 +61,7 @@ impl Filter {
     }
 
     /// Floats from one of the 36 matrices to the next.
-    fn point(&self) -> usize {
+    pub(super) fn point(&self) -> usize {
         let lanes = self.isa.lanes();
         self.inputs * self.outputs.next_multiple_of(lanes) + SKEW
     }

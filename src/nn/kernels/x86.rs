@@ -12,7 +12,7 @@ use super::lanes::Lanes;
 
 /// Sixteen floats.
 #[derive(Clone, Copy)]
-pub(super) struct Avx512(__m512);
+pub(super) struct Avx512(pub(super) __m512);
 
 impl Lanes for Avx512 {
     const N: usize = 16;
@@ -169,7 +169,7 @@ fn mask16(count: usize) -> u16 {
 
 /// Eight floats.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2(__m256);
+pub(super) struct Avx2(pub(super) __m256);
 
 impl Lanes for Avx2 {
     const N: usize = 8;

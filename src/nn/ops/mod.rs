@@ -37,7 +37,7 @@ pub(super) use layer_norm::layer_norm;
 pub(super) use linear::{linear, linear_plus};
 
 /// Whether our kernels can work on a tensor: not empty, in `f32`, in the memory of the CPU.
-fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
+pub(in crate::nn) fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
     fn on_flex(device: &DispatchDevice) -> bool {
         match device {
             DispatchDevice::Flex(_) => true,
@@ -70,16 +70,16 @@ pub(crate) fn with_stock<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// The tensor with its values next to each other in memory.
-fn dense(tensor: FlexTensor) -> FlexTensor {
+pub(in crate::nn) fn dense(tensor: FlexTensor) -> FlexTensor {
     if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
 }
 
 /// The values of a dense tensor.
-fn values(tensor: &FlexTensor) -> &[f32] {
+pub(in crate::nn) fn values(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice().expect("the tensor was made dense and is f32")
 }
 
-fn dims(tensor: &FlexTensor) -> [usize; 4] {
+pub(in crate::nn) fn dims(tensor: &FlexTensor) -> [usize; 4] {
     tensor.layout().shape().dims()
 }
 
@@ -87,7 +87,7 @@ fn shape(tensor: &FlexTensor) -> Shape {
     tensor.layout().shape().clone()
 }
 
-fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+pub(in crate::nn) fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
 }
 

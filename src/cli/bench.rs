@@ -1,0 +1,253 @@
+//! `syfar bench`: how long passes through a network and one step of Sy-FAR take on this machine.
+//!
+//! The shapes and the work are those of `benches/pytorch.py`, so that the two can be run side by side.
+
+use std::time::Instant;
+
+use burn::optim::momentum::MomentumConfig;
+use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::RngExt;
+use serde_json::{Map, Value, json};
+
+use crate::Seed;
+use crate::attacks::{AttackConfig, Magnitude, RoaConfig, Search, cross_entropy};
+use crate::data::{Batch, ImageId};
+use crate::models::{Architecture, Classifier, Network, Preprocessing, Victim};
+use crate::objectives::{AbsentPairs, ObjectiveConfig, Reduction, SyFarConfig};
+
+/// What is measured, by the names of the command line. A new architecture is one more line.
+const CASES: [Case; 1] =
+    [Case { name: "face_cnn", architecture: Architecture::FaceCnn, batch: 64, side: 64, classes: 40 }];
+
+/// A network with the batch that it is measured on.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    name: &'static str,
+    architecture: Architecture,
+    /// Images.
+    batch: usize,
+    /// Side of an image in pixels.
+    side: usize,
+    classes: usize,
+}
+
+/// Learning rate and momentum of the measured updates.
+const LEARNING_RATE: f64 = 1e-3;
+const MOMENTUM: f64 = 0.9;
+
+#[derive(clap::Args)]
+pub(super) struct BenchArguments {
+    /// What to measure.
+    #[arg(value_enum)]
+    work: Work,
+    /// The network.
+    #[arg(long, default_value = CASES[0].name, value_parser = CASES.map(|case| case.name))]
+    model: String,
+    /// Images in a batch, instead of the network's own number.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1 << 16))]
+    batch: Option<u32>,
+    /// Side of an image in pixels, instead of the network's own; a multiple of 16.
+    #[arg(long, value_parser = side)]
+    side: Option<u32>,
+    /// Number of classes, instead of the network's own.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(2..=1 << 20))]
+    classes: Option<u32>,
+    /// Threads, instead of one a processor.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Print one JSON object with milliseconds.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Work {
+    /// A forward pass, the gradient with respect to the pixels of a frozen network, a training step.
+    Ops,
+    /// One training step of Sy-FAR with the rectangular occlusion attack.
+    Step,
+}
+
+fn side(given: &str) -> Result<u32, String> {
+    let side: u32 = given.parse().map_err(|error| format!("{error}"))?;
+    if side.is_multiple_of(16) && (16..=1024).contains(&side) {
+        return Ok(side);
+    }
+    Err("expected a multiple of 16 from 16 to 1024".to_owned())
+}
+
+pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<()> {
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    }
+    let case = arguments.case();
+    let rows = match arguments.work {
+        Work::Ops => Bench::new(case).ops(),
+        Work::Step => Bench::new(case).step()?,
+    };
+    super::say(&if arguments.json { as_json(&rows).to_string() } else { as_text(&case, &rows) });
+    Ok(())
+}
+
+impl BenchArguments {
+    fn case(&self) -> Case {
+        let named = CASES.into_iter().find(|case| case.name == self.model);
+        let case = named.expect("the parser admits no other names");
+        let or = |given: Option<u32>, own: usize| given.map_or(own, |given| given as usize);
+        Case {
+            batch: or(self.batch, case.batch),
+            side: or(self.side, case.side),
+            classes: or(self.classes, case.classes),
+            ..case
+        }
+    }
+}
+
+/// Names of pieces of work with their milliseconds.
+type Rows = Vec<(&'static str, f64)>;
+
+/// A network, its optimiser and a batch.
+struct Bench {
+    case: Case,
+    network: Network,
+    optimizer: ModuleOptimizer,
+    batch: Batch,
+}
+
+impl Bench {
+    /// Weights, uniform pixels and labels `0, 1, 2, ...`.
+    fn new(case: Case) -> Self {
+        let Case { architecture, batch, side, classes, .. } = case;
+        let device = Device::default();
+        let preprocessing = Preprocessing { side, ..Preprocessing::default() };
+        let seed = Seed::new(0);
+        let network = Network::new(architecture, classes, &preprocessing, seed, &device.clone().autodiff());
+        let mut rng = seed.purpose("pixels").rng();
+        let pixels: Vec<f32> = (0..batch * 3 * side * side).map(|_| rng.random_range(0.0..1.0)).collect();
+        let momentum = MomentumConfig { momentum: MOMENTUM, dampening: 0.0, nesterov: false };
+        let batch = Batch {
+            images: Tensor::from_data(TensorData::new(pixels, [batch, 3, side, side]), &device),
+            labels: (0..batch).map(|image| image % classes).collect(),
+            ids: (0..batch as u64).map(ImageId).collect(),
+        };
+        Self { case, network, optimizer: SgdConfig::new().with_momentum(Some(momentum)).init(), batch }
+    }
+
+    fn ops(mut self) -> Rows {
+        let victim = Victim::new(&self.network);
+        let Batch { images, labels, .. } = self.batch.clone();
+        let forward = median_ms(7, 2, || {
+            victim.logits(images.clone());
+        });
+        let gradient = median_ms(7, 2, || {
+            victim.input_gradient(images.clone(), |logits| cross_entropy(logits, &labels));
+        });
+        let train = median_ms(7, 2, || {
+            let logits = self.network.forward(images.clone());
+            self.update(cross_entropy(logits, &labels).mean());
+        });
+        vec![("forward", forward), ("gradient", gradient), ("train", train)]
+    }
+
+    /// The weights of the later published Sy-FAR code, a rectangle of 70 pixels for a side of 224, 10
+    /// places and 20 steps of 8/255.
+    fn step(mut self) -> anyhow::Result<Rows> {
+        let rectangle = self.case.side * 70 / 224;
+        let attack = RoaConfig {
+            height: rectangle,
+            width: rectangle,
+            stride: (rectangle / 7).max(1),
+            search: Search::Gradient { candidates: 10 },
+            steps: 20,
+            step_size: Magnitude::levels(8),
+            early_stop: false,
+        };
+        let config = ObjectiveConfig::SyFar(SyFarConfig {
+            symmetry_weight: 10.0,
+            epsilon: Some(0.1),
+            absent_pairs: AbsentPairs::AsZero,
+            reduction: Reduction::Sum,
+            attack: AttackConfig::Roa(attack),
+            ..SyFarConfig::default()
+        });
+        let mut objective = config.build(self.network.input_shape(), self.case.classes)?;
+        let batch = self.batch.clone();
+        let step = median_ms(3, 1, || {
+            let victim = Victim::new(&self.network);
+            let loss = objective.loss(&self.network, &victim, &batch, Seed::new(0));
+            self.update(loss.total);
+        });
+        Ok(vec![("step", step)])
+    }
+
+    fn update(&mut self, loss: Tensor<1>) {
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
+        self.network = self.optimizer.step(LEARNING_RATE, self.network.clone(), gradients);
+    }
+}
+
+/// The median of some runs after some that do not count.
+fn median_ms(runs: usize, warm_up: usize, mut f: impl FnMut()) -> f64 {
+    for _ in 0..warm_up {
+        f();
+    }
+    let mut times: Vec<f64> = (0..runs)
+        .map(|_| {
+            let start = Instant::now();
+            f();
+            1e3 * start.elapsed().as_secs_f64()
+        })
+        .collect();
+    times.sort_by(f64::total_cmp);
+    times[runs / 2]
+}
+
+fn as_json(rows: &Rows) -> Value {
+    let round = |ms: f64| (ms * 10.0).round() / 10.0;
+    Value::Object(
+        rows.iter().map(|(name, ms)| ((*name).to_owned(), json!(round(*ms)))).collect::<Map<_, _>>(),
+    )
+}
+
+fn as_text(case: &Case, rows: &Rows) -> String {
+    let figures: Vec<String> = rows.iter().map(|(name, ms)| format!("{name} {ms:.1} ms")).collect();
+    let Case { name, batch, side, classes, .. } = case;
+    format!(
+        "{name}, batch {batch}, {side} x {side} pixels, {classes} classes, {}, {} threads: {}",
+        crate::nn::instruction_set(),
+        rayon::current_num_threads(),
+        figures.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_gives_its_rows() {
+        for case in CASES {
+            let small = Case { batch: 3, side: 32, classes: 3, ..case };
+            let names = |rows: Rows| -> Vec<&str> {
+                assert!(rows.iter().all(|(_, ms)| *ms > 0.0), "{rows:?}");
+                rows.into_iter().map(|(name, _)| name).collect()
+            };
+            assert_eq!(names(Bench::new(small).ops()), ["forward", "gradient", "train"]);
+            assert_eq!(names(Bench::new(small).step().expect("fits")), ["step"]);
+        }
+    }
+
+    #[test]
+    fn the_median_leaves_warming_up_out() {
+        let mut runs = 0;
+        median_ms(3, 2, || runs += 1);
+        assert_eq!(runs, 5);
+    }
+
+    #[test]
+    fn rows_are_one_object() {
+        let rows = vec![("forward", 1.26), ("gradient", 3.0)];
+        assert_eq!(as_json(&rows).to_string(), r#"{"forward":1.3,"gradient":3.0}"#);
+    }
+}
