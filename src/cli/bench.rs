@@ -14,11 +14,15 @@ use crate::Seed;
 use crate::attacks::{AttackConfig, Magnitude, RoaConfig, Search, cross_entropy};
 use crate::data::{Batch, ImageId};
 use crate::models::{Architecture, Classifier, Network, Preprocessing, Victim};
-use crate::objectives::{AbsentPairs, ObjectiveConfig, Reduction, SyFarConfig};
+use crate::objectives::{AbsentPairs, AdversarialConfig, ObjectiveConfig, Reduction, SyFarConfig};
 
 /// What is measured, by the names of the command line. A new architecture is one more line.
-const CASES: [Case; 1] =
-    [Case { name: "face_cnn", architecture: Architecture::FaceCnn, batch: 64, side: 64, classes: 40 }];
+const CASES: [Case; 4] = [
+    Case { name: "face_cnn", architecture: Architecture::FaceCnn, batch: 64, side: 64, classes: 40 },
+    Case { name: "vgg16", architecture: Architecture::Vgg16, batch: 8, side: 112, classes: 10 },
+    Case { name: "resnet18", architecture: Architecture::Resnet18, batch: 64, side: 32, classes: 10 },
+    Case { name: "vit_tiny", architecture: Architecture::VitTiny, batch: 8, side: 224, classes: 10 },
+];
 
 /// A network with the batch that it is measured on.
 #[derive(Clone, Copy, Debug)]
@@ -168,8 +172,10 @@ impl Bench {
             epsilon: Some(0.1),
             absent_pairs: AbsentPairs::AsZero,
             reduction: Reduction::Sum,
-            attack: AttackConfig::Roa(attack),
-            ..SyFarConfig::default()
+            base: Box::new(ObjectiveConfig::Adversarial(AdversarialConfig {
+                attack: AttackConfig::Roa(attack),
+                ..AdversarialConfig::default()
+            })),
         });
         let mut objective = config.build(self.network.input_shape(), self.case.classes)?;
         let batch = self.batch.clone();

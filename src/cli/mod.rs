@@ -3,9 +3,9 @@
 //! Exit codes: 0 done, 1 error, 2 usage or configuration, 3 a condition of `compare` holds, 130 interrupted and resumable.
 
 mod audit;
+mod bench;
 mod compare;
 mod condition;
-mod bench;
 mod config;
 mod data;
 mod demo;

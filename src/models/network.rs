@@ -132,6 +132,9 @@ impl Classifier for Network {
     fn frozen(&self, precision: Precision) -> Option<Frozen> {
         match self {
             Self::FaceCnn(network) => network.frozen(precision),
+            Self::Vgg16(network) => network.frozen(precision),
+            Self::Resnet18(network) => network.frozen(precision),
+            Self::VitTiny(network) => network.frozen(precision),
         }
     }
 

@@ -10,7 +10,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::Classifier;
 use crate::Seed;
-use crate::nn::{Conv2d, Linear, Normalize, relu_max_pool_2x2};
+use crate::nn::{After, Conv2d, Frozen, FrozenBuilder, Linear, Normalize, Precision, relu_max_pool_2x2};
 
 /// Convolutions of each block, and their channels in units of [`VggConfig::width`].
 const BLOCKS: [(usize, usize); 5] = [(2, 1), (2, 2), (3, 4), (3, 8), (3, 8)];
@@ -95,6 +95,18 @@ impl Classifier for Vgg {
         let flat: Tensor<2> = features.flatten(1, 3);
         let hidden = self.hidden.iter().fold(flat, |x, linear| relu(linear.forward(x)));
         self.head.forward(hidden)
+    }
+
+    fn frozen(&self, precision: Precision) -> Option<Frozen> {
+        let start = FrozenBuilder::new(self.input_shape(), &self.normalize, precision);
+        let features = self.blocks.iter().fold(start, |frozen, convs| {
+            let last = convs.len() - 1;
+            convs.iter().enumerate().fold(frozen, |frozen, (index, conv)| {
+                frozen.conv(conv, None, if index == last { After::ReluMaxPool } else { After::Relu })
+            })
+        });
+        let hidden = self.hidden.iter().fold(features, |frozen, linear| frozen.linear(linear, true));
+        hidden.linear(&self.head, false).finish()
     }
 
     fn classes(&self) -> usize {

@@ -1,7 +1,8 @@
 //! The layers of a frozen network on plain slices: forward, and backward to the pictures.
 
 use crate::nn::kernels::{
-    Filter, Forward, Grid, Isa, FixedMatrix, Source, Then, Weights, backward, backward_to_pixels, pixels, recycle,
+    Filter, FixedMatrix, Forward, FrozenInput, Grid, Isa, Then, Weights, backward, backward_to_pixels,
+    pixels, recycle,
 };
 
 /// Floats of a picture's pixel with up to as many channels; others take whole vectors.
@@ -138,7 +139,7 @@ impl Chain {
                 Layer::Conv(conv) => {
                     let ConvLayer { forward: weights, bias, then, .. } = conv;
                     let forward = Forward { grid, weights, bias, then: *then };
-                    let next = forward.run(Source::Pixels { values: &values, pitch }, bits);
+                    let next = forward.run(FrozenInput::Pixels { values: &values, pitch }, bits);
                     pitch = conv.bias.len().next_multiple_of(self.isa.lanes());
                     if conv.then == Then::ReluMaxPool {
                         grid = grid.pooled();
@@ -175,10 +176,10 @@ impl Chain {
                     let source = match conv.then {
                         Then::Nothing => {
                             let pitch = conv.bias.len().next_multiple_of(self.isa.lanes());
-                            Source::Pixels { values: &values, pitch }
+                            FrozenInput::Pixels { values: &values, pitch }
                         }
-                        Then::Relu => Source::Relu { gradient: &values, bits },
-                        Then::ReluMaxPool => Source::Pooled { gradient: &values, bits },
+                        Then::Relu => FrozenInput::Relu { gradient: &values, bits },
+                        Then::ReluMaxPool => FrozenInput::Pooled { gradient: &values, bits },
                     };
                     if index == 0 {
                         backward_to_pixels(grids[0], &conv.backward, source, &self.scale)

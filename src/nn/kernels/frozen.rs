@@ -67,7 +67,7 @@ impl Grid {
 
 /// What a convolution reads.
 #[derive(Clone, Copy)]
-pub(in crate::nn) enum Source<'a> {
+pub(in crate::nn) enum FrozenInput<'a> {
     /// Pixels. After the last one there is room for a vector.
     Pixels { values: &'a [f32], pitch: usize },
     /// The gradient after a ReLU, with the bits of the values that it let pass.
@@ -167,7 +167,7 @@ pub(in crate::nn) struct Forward<'a> {
 impl Forward<'_> {
     /// The result `[N, H, W, outputs in whole vectors]` (pooled: `H/2`, `W/2`), and its bits in `bits`.
     /// Nothing if a value is not finite: Winograd would spread it over its tile.
-    pub(in crate::nn) fn run(&self, source: Source<'_>, bits: &mut Vec<u16>) -> Option<Vec<f32>> {
+    pub(in crate::nn) fn run(&self, source: FrozenInput<'_>, bits: &mut Vec<u16>) -> Option<Vec<f32>> {
         let (isa, _, outputs) = self.weights.shape();
         let pitch = outputs.next_multiple_of(isa.lanes());
         let (after, masks) = match self.then {
@@ -192,7 +192,7 @@ impl Forward<'_> {
 
 /// The gradient with respect to the input of a convolution, `[N, H, W, inputs in whole vectors]`, given the
 /// turned weights. Nothing if a value is not finite.
-pub(in crate::nn) fn backward(grid: Grid, weights: &Weights, source: Source<'_>) -> Option<Vec<f32>> {
+pub(in crate::nn) fn backward(grid: Grid, weights: &Weights, source: FrozenInput<'_>) -> Option<Vec<f32>> {
     let (isa, _, outputs) = weights.shape();
     let floats = grid.pixels() * outputs.next_multiple_of(isa.lanes());
     let mut output = Output::new(floats);
@@ -205,7 +205,7 @@ pub(in crate::nn) fn backward(grid: Grid, weights: &Weights, source: Source<'_>)
 pub(in crate::nn) fn backward_to_pixels(
     grid: Grid,
     weights: &Weights,
-    source: Source<'_>,
+    source: FrozenInput<'_>,
     scale: &[f32],
 ) -> Option<Vec<f32>> {
     let (_, _, outputs) = weights.shape();
@@ -218,7 +218,7 @@ pub(in crate::nn) fn backward_to_pixels(
 }
 
 /// Runs all tiles. Whether the results are finite.
-fn convolve(grid: Grid, weights: &Weights, source: Source<'_>, target: Target<'_>) -> bool {
+fn convolve(grid: Grid, weights: &Weights, source: FrozenInput<'_>, target: Target<'_>) -> bool {
     let (isa, inputs, outputs) = weights.shape();
     let unit = Unit::new(grid, [inputs, outputs].map(|count| count.next_multiple_of(isa.lanes())));
     source.check(grid, unit.padded[0], isa.lanes());
@@ -246,7 +246,7 @@ fn convolve(grid: Grid, weights: &Weights, source: Source<'_>, target: Target<'_
     finite.into_inner()
 }
 
-impl Source<'_> {
+impl FrozenInput<'_> {
     /// That all that will be read is there.
     fn check(&self, grid: Grid, padded: usize, lanes: usize) {
         let pooled = grid.pooled().pixels();
@@ -296,7 +296,7 @@ struct Job<'a> {
     grid: Grid,
     inputs: usize,
     outputs: usize,
-    source: Source<'a>,
+    source: FrozenInput<'a>,
     target: Target<'a>,
     unit: Unit,
     tiles: Range<usize>,
@@ -437,7 +437,7 @@ impl Job<'_> {
         [image, top, left]: [usize; 3],
         channel: usize,
     ) -> Option<(*const f32, (usize, usize))> {
-        let Source::Pixels { values, pitch } = self.source else { return None };
+        let FrozenInput::Pixels { values, pitch } = self.source else { return None };
         let Grid { height, width, .. } = self.grid;
         (top > 0 && left > 0 && top + 5 <= height && left + 5 <= width).then(|| {
             let start = self.grid.index(image, top - 1, left - 1) * pitch + channel;
@@ -452,7 +452,7 @@ impl Job<'_> {
         let Grid { height, width, .. } = self.grid;
         let (padded, vector) = (self.unit.padded[0], channel / L::N);
         let vectors = padded / L::N;
-        if let Source::Pooled { gradient, bits } = self.source {
+        if let FrozenInput::Pooled { gradient, bits } = self.source {
             let grid = self.grid.pooled();
             for i in 0..4 {
                 for j in 0..4 {
@@ -486,12 +486,14 @@ impl Job<'_> {
             // SAFETY: the pixel is inside the image.
             *value = unsafe {
                 match self.source {
-                    Source::Pixels { values, pitch } => L::load(values.as_ptr().add(pixel * pitch + channel)),
-                    Source::Relu { gradient, bits } => {
+                    FrozenInput::Pixels { values, pitch } => {
+                        L::load(values.as_ptr().add(pixel * pitch + channel))
+                    }
+                    FrozenInput::Relu { gradient, bits } => {
                         L::load(gradient.as_ptr().add(pixel * padded + channel))
                             .keep(bits.as_ptr().add(pixel * vectors + vector).read())
                     }
-                    Source::Pooled { .. } => continue,
+                    FrozenInput::Pooled { .. } => continue,
                 }
             };
         }

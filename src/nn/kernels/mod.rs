@@ -4,21 +4,21 @@
 // thinks of its size, or it would be compiled without the set.
 #![allow(clippy::inline_always)]
 
+mod attention;
 mod average;
 mod buffer;
 mod column_gradient;
-mod gate;
-mod im2col;
-mod attention;
 mod dense;
 mod exponential;
-mod gelu;
-mod lanes;
-mod layer_norm;
 mod fixed;
 mod frozen;
+mod gate;
+mod gelu;
 #[cfg(target_arch = "x86_64")]
 mod half;
+mod im2col;
+mod lanes;
+mod layer_norm;
 mod masks;
 mod matmul;
 mod norm;
@@ -33,18 +33,18 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(super) use attention::{Heads, attention, attention_gradient};
 pub(super) use average::{average_pool, average_pool_gradient, plane_means, plane_means_gradient};
 pub(super) use buffer::recycle;
 pub(super) use column_gradient::weight_gradient_by_columns;
-pub(super) use gate::{channel_sums, gate};
-pub(super) use im2col::{Window, convolve_by_columns, input_gradient_by_columns};
-pub(super) use attention::{Heads, attention, attention_gradient};
 pub(super) use dense::{Panels, Plus, column_sums, dense, matrix_gradient};
-pub(super) use gelu::{gelu, gelu_gradient};
 pub(super) use fixed::FixedMatrix;
 pub(super) use frozen::{
-    Forward, Grid, Source, Then, Weights, backward, backward_to_pixels, has_half, pixels,
+    Forward, FrozenInput, Grid, Then, Weights, backward, backward_to_pixels, has_half, pixels,
 };
+pub(super) use gate::{channel_sums, gate};
+pub(super) use gelu::{gelu, gelu_gradient};
+pub(super) use im2col::{Window, convolve_by_columns, input_gradient_by_columns};
 pub(super) use lanes::Isa;
 pub(super) use layer_norm::{Columns, RowStatistics, layer_norm, layer_norm_gradients};
 pub(super) use norm::{Affine, Dependence, affine, gradient_sums, input_gradient, statistics};

@@ -4,8 +4,8 @@
 //! that it knows it runs our kernels; everywhere else it is Burn's own operator. Only gradients that are
 //! tracked are computed, and only what they need is kept.
 
-mod average;
 mod attention;
+mod average;
 mod batch_norm;
 #[cfg(test)]
 mod column_tests;
@@ -26,15 +26,15 @@ use burn_flex::{FlexTensor, Layout};
 
 use super::kernels;
 
+pub(super) use attention::attention;
 pub(super) use average::{average_pool, global_average_pool};
 pub(super) use batch_norm::{After, batch_norm, batch_norm_train};
 pub(super) use conv::conv2d;
 pub(super) use conv_choice::Settings;
-pub(super) use pool::{max_pool_2x2, relu_max_pool_2x2};
-pub(super) use attention::attention;
 pub(super) use gelu::gelu;
 pub(super) use layer_norm::layer_norm;
 pub(super) use linear::{linear, linear_plus};
+pub(super) use pool::{max_pool_2x2, relu_max_pool_2x2};
 
 /// Whether our kernels can work on a tensor: not empty, in `f32`, in the memory of the CPU.
 pub(in crate::nn) fn is_ours<const D: usize>(tensor: &Tensor<D>) -> bool {
