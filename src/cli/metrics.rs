@@ -51,7 +51,7 @@ enum Format {
     Markdown,
     /// One line a figure.
     Csv,
-    /// The keys of the metrics_report.py published with Sy-FAR.
+    /// The keys of the `metrics_report.py` published with Sy-FAR.
     Official,
 }
 
