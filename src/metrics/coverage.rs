@@ -1,7 +1,7 @@
 //! Simulations: whether 95 % intervals hold the truth in 95 % of data sets, and whether tests at 5 % reject
 //! a true hypothesis in 5 %. Everything is drawn by key, so a bound that holds once always holds. Bounds
-//! allow for the error of the simulation (one standard deviation is 1.1 % of 400 trials). The figures that
-//! were found are in `docs/metrics.md`.
+//! allow for the error of the simulation (one standard deviation is 1.5 % of 200 trials); longer runs are in
+//! `docs/metrics.md`.
 
 use rand::RngExt;
 use rayon::prelude::*;
@@ -12,9 +12,9 @@ use super::mcnemar::McNemar;
 use super::*;
 use crate::Seed;
 
-const TRIALS: u64 = 400;
+const TRIALS: u64 = 200;
 
-const DRAWS: u32 = 200;
+const DRAWS: u32 = 100;
 
 /// The part of the trials in which something holds.
 fn part(holds: impl Fn(Seed) -> bool + Sync) -> f64 {
@@ -192,9 +192,8 @@ fn targeted_figures_are_covered_though_attacks_hang_together() {
 
 #[test]
 fn tests_reject_a_true_symmetry_in_five_percent() {
-    let tests = |seed: Seed, images: u64| {
-        SymmetryTests::of(&drawn(&guessing(), images, seed), seed, DRAWS).unwrap()
-    };
+    let tests =
+        |seed: Seed, images: u64| SymmetryTests::of(&drawn(&guessing(), images, seed), seed, DRAWS).unwrap();
     for images in [20, 100] {
         let rates = part(|seed| tests(seed, images).rates.unwrap().p_simulated.unwrap() <= 0.05);
         let marginal = part(|seed| tests(seed, images).marginal.is_some_and(|test| test.p_value <= 0.05));
