@@ -18,7 +18,7 @@ pub(super) struct CompareArguments {
     base: PathBuf,
     /// What is compared, in any of these forms.
     candidate: PathBuf,
-    /// Exit with code 3 if this holds, such as 'worst_class < base - 0.02 only if significant'; may be repeated.
+    /// Exit with code 3 if this holds, such as `worst_class < base - 0.02 only if significant`; may be repeated.
     #[arg(long, value_name = "CONDITION")]
     fail_if: Vec<String>,
     #[command(flatten)]
@@ -82,16 +82,16 @@ pub(super) fn compare(arguments: &CompareArguments) -> anyhow::Result<()> {
         .collect::<Result<Vec<_>, _>>()?;
     let base = open(arguments, &arguments.base)?;
     let candidate = open(arguments, &arguments.candidate)?;
-    if let (Some(ours), Some(theirs)) = (&base.classes, &candidate.classes) {
-        if ours != theirs {
-            anyhow::bail!(
-                "{} has {} classes and {} has {}, or they differ in name or order; give both the same with --classes",
-                base.name,
-                ours.len(),
-                candidate.name,
-                theirs.len()
-            );
-        }
+    if let (Some(ours), Some(theirs)) = (&base.classes, &candidate.classes)
+        && ours != theirs
+    {
+        anyhow::bail!(
+            "{} has {} classes and {} has {}, or they differ in name or order; give both the same with --classes",
+            base.name,
+            ours.len(),
+            candidate.name,
+            theirs.len()
+        );
     }
     let parts = parts(arguments, &base, &candidate)?;
     if parts.is_empty() {

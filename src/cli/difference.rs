@@ -30,6 +30,8 @@ pub(super) enum Basis {
 }
 
 /// One figure of both runs.
+// The fields are named as in the JSON.
+#[allow(clippy::struct_field_names)]
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Difference {
     pub name: String,
@@ -79,6 +81,8 @@ impl Difference {
 type Sided<'a> = (&'a FlatFigures, Option<&'a LoadedPart>);
 
 /// How two parts differ.
+// The fields are named as in the JSON.
+#[allow(clippy::struct_field_names)]
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Differences {
     pub basis: Basis,
@@ -128,9 +132,9 @@ impl Differences {
         };
         let named = if let Some(pairs) = pairs {
             let mut counts = PairedCounts::new(classes.len());
-            pairs.iter().for_each(|[label, base, candidate]| {
+            for [label, base, candidate] in &pairs {
                 counts.add(*label as usize, *base as usize, *candidate as usize);
-            });
+            }
             let paired = PairedComparison::of(&counts, seed, draws);
             found.basis = Basis::SameImages { images: pairs.len() as u64 };
             (found.mcnemar, found.per_class, found.rho) = (paired.mcnemar, paired.per_class, paired.rho);
@@ -173,7 +177,7 @@ fn of_figures(base: &FlatFigures, candidate: &FlatFigures) -> Vec<Difference> {
     let mut names: Vec<&String> = base.0.iter().map(|(name, _)| name).collect();
     names.extend(candidate.0.iter().map(|(name, _)| name).filter(|name| base.get(name).is_none()));
     let difference = |name: &String| {
-        let [a, b] = [base.get(name), candidate.get(name)].map(|figure| figure.copied());
+        let [a, b] = [base.get(name), candidate.get(name)].map(Option::<&FlatFigure>::copied);
         let [x, y] = [a, b].map(|figure| figure.map(|figure| figure.value));
         Difference {
             name: name.clone(),

@@ -11,7 +11,7 @@ use super::measure::{measure, official};
 #[derive(clap::Args)]
 pub(super) struct MetricsArguments {
     /// Run directory of an audit.
-    #[arg(required_unless_present_any = ["confusion", "predictions"], conflicts_with_all = ["confusion", "predictions"])]
+    #[arg(conflicts_with_all = ["confusion", "predictions"])]
     run: Option<PathBuf>,
     /// Confusion matrix, rows are true classes: CSV (counts or rates, with or without names) or .npy.
     #[arg(long, value_name = "FILE", conflicts_with = "predictions")]
@@ -51,7 +51,7 @@ enum Format {
     Markdown,
     /// One line a figure.
     Csv,
-    /// The keys of the metrics_report.py published with Sy-FAR.
+    /// The keys of the `metrics_report.py` published with Sy-FAR.
     Official,
 }
 

@@ -44,9 +44,17 @@ fn read(run: &std::path::Path) -> anyhow::Result<FairnessReport> {
             run.display()
         )
     })?;
-    let report: FairnessReport = serde_json::from_str(&text).with_context(|| unreadable(&path))?;
-    anyhow::ensure!(report.schema_version == SCHEMA_VERSION, unreadable(&path));
-    Ok(report)
+    let found =
+        serde_json::from_str(&text).ok().and_then(|json: serde_json::Value| json["schema_version"].as_u64());
+    if let Some(found) = found.filter(|&found| found != u64::from(SCHEMA_VERSION)) {
+        anyhow::bail!(
+            "{} has schema version {found}, this version reads {SCHEMA_VERSION}; make it again from its rows with \
+             `syfar audit ... --out {} --resume`, or use the version that wrote it",
+            path.display(),
+            run.display()
+        );
+    }
+    serde_json::from_str(&text).with_context(|| unreadable(&path))
 }
 
 fn unreadable(path: &std::path::Path) -> String {

@@ -191,10 +191,7 @@ impl GroupFlow {
 
     /// From rates and the classes of each group, which may overlap. `n` is the number of images or attacks.
     pub fn of(rates: &RateMatrix, groups: &[Vec<usize>], n: u64) -> Self {
-        let table = |flow: &dyn Fn(&[usize], &[usize]) -> Option<f64>| -> Vec<Vec<Option<f64>>> {
-            groups.iter().map(|from| groups.iter().map(|to| flow(from, to)).collect()).collect()
-        };
-        let flows = table(&|from, to| rates.flow(from, to));
+        let flows = table(groups, |from, to| rates.flow(from, to));
         let ordered = (0..groups.len()).flat_map(|g| (0..groups.len()).map(move |h| (g, h)));
         let gap = |(g, h): (usize, usize)| Some(flows[g][h]? - flows[h][g]?);
         let between: Vec<(usize, usize)> = ordered.filter(|(g, h)| g != h).collect();
@@ -202,9 +199,14 @@ impl GroupFlow {
             let (from, to) = between[found.highest];
             Some(FlowGap { from, to, gap: Figure::new(gap((from, to))?, n) })
         });
-        let per_source = table(&|from, to| rates.flow_per_source(from, to));
+        let per_source = table(groups, |from, to| rates.flow_per_source(from, to));
         Self { rates: flows, per_source, largest_gap }
     }
+}
+
+/// A flow from each group to each other.
+fn table(groups: &[Vec<usize>], flow: impl Fn(&[usize], &[usize]) -> Option<f64>) -> Vec<Vec<Option<f64>>> {
+    groups.iter().map(|from| groups.iter().map(|to| flow(from, to)).collect()).collect()
 }
 
 /// For each class of `from` with images, the share of them that is taken for one of `to`; `None` when `to`

@@ -157,7 +157,7 @@ mod tests {
     fn the_interval_of_a_mean_comes_from_its_parts() {
         let rates = [(12, 40), (6, 20), (20, 20)].map(|(successes, n)| Rate::of(successes, n).unwrap());
         let found = mean_of_rates(&rates).unwrap();
-        let golden = [0.5333333333333333, 0.4489667193199807, 0.6226253904956562];
+        let golden = [0.533_333_333_333_333_3, 0.448_966_719_319_980_7, 0.622_625_390_495_656_2];
         for (found, golden) in [found.0, found.1, found.2].into_iter().zip(golden) {
             assert!((found - golden).abs() < 1e-12, "{found} is not {golden}");
         }

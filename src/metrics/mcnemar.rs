@@ -6,7 +6,7 @@ use statrs::distribution::{Binomial, Discrete, DiscreteCDF};
 use super::Figure;
 use super::interval::wilson;
 
-/// McNemar's test (Psychometrika 12, 1947) of whether two runs are right equally often: only the images on
+/// The test of `McNemar` (Psychometrika 12, 1947) of whether two runs are right equally often: only the images on
 /// which they differ count, and each is as likely to favour the one as the other.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct McNemar {

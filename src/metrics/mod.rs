@@ -5,6 +5,8 @@
 
 mod binomial;
 mod confusion;
+#[cfg(test)]
+mod coverage;
 mod difference;
 mod draws;
 mod extremes;

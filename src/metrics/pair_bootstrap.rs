@@ -179,9 +179,9 @@ impl Rates<'_> {
                 let events = binomial(&mut rng, left, chance / chance_left);
                 let rate = events as f64 / images as f64;
                 if back {
-                    drawn[pair].down = rate
+                    drawn[pair].down = rate;
                 } else {
-                    drawn[pair].up = rate
+                    drawn[pair].up = rate;
                 }
                 left -= events;
                 chance_left -= chance;

@@ -45,7 +45,7 @@ pub struct ClassComparison {
     /// Accuracy of the candidate minus that of the base, in `[-1, 1]`, with Newcombe's interval for paired
     /// shares.
     pub difference: Figure,
-    /// McNemar's test of the class.
+    /// The test of `McNemar` for the class.
     pub mcnemar: McNemar,
     /// Its p-value adjusted for all classes by Holm.
     pub p_holm: f64,
@@ -138,7 +138,7 @@ impl PairedComparison {
             draws,
         );
         Self {
-            mcnemar: tables(counts).into_iter().flatten().reduce(Table::plus).map(|table| table.mcnemar()),
+            mcnemar: tables(counts).into_iter().flatten().reduce(Table::plus).map(Table::mcnemar),
             per_class: per_class(counts),
             differences,
             rho: relative_rho(&candidate, &base),
@@ -161,7 +161,7 @@ fn tables(counts: &PairedCounts) -> Vec<Option<Table>> {
 
 fn per_class(counts: &PairedCounts) -> Vec<Option<ClassComparison>> {
     let tables = tables(counts);
-    let tests: Vec<Option<McNemar>> = tables.iter().map(|table| table.map(|table| table.mcnemar())).collect();
+    let tests: Vec<Option<McNemar>> = tables.iter().map(|table| table.map(Table::mcnemar)).collect();
     let mut adjusted = holm(&tests.iter().flatten().map(|test| test.p_value).collect::<Vec<_>>()).into_iter();
     let compare = |(table, mcnemar): (Option<Table>, Option<McNemar>)| {
         Some(ClassComparison { difference: table?.difference(), mcnemar: mcnemar?, p_holm: adjusted.next()? })

@@ -10,7 +10,7 @@ pub(super) const ABSENT: &str = "-";
 
 /// How to read the cells.
 pub(super) const LEGEND: [&str; 4] = [
-    "[low, high] is the 95 % Wilson interval of a rate, n the number of images or attacks behind it.",
+    "[low, high] is the 95 % interval of the true value, n the number of images or attacks behind it. Chance makes gaps and asymmetries larger, so they can lie above it.",
     "\"chance\" is the mean of a figure when the truth is symmetric and errors are as many; p is how often it then gets as large.",
     "Guessing is perfectly symmetric: asymmetry says something only next to robust accuracy.",
     "Worst and largest are chosen on the images they are reported on, so they look worse than they are.",

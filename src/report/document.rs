@@ -88,7 +88,7 @@ impl MetricsDocument {
             parts.extend(self.pairs(part));
             parts.extend(part.groups.iter().filter_map(|groups| group_table(part, groups)));
         }
-        parts.push(self.remarks().map(|remark| format!("{remark}\n")).collect());
+        parts.push(self.remarks().map(|remark| [remark, "\n"].concat()).collect());
         parts.join("\n")
     }
 

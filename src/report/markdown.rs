@@ -97,7 +97,7 @@ mod tests {
         | gap of error flow (mean of pairs) | 0.700, female \> male | 0.050, female \> male |
         | gap of targeted flow (mean of pairs) | 0.750, female \> male | 0.000 |
 
-        [low, high] is the 95 % Wilson interval of a rate, n the number of images or attacks behind it.
+        [low, high] is the 95 % interval of the true value, n the number of images or attacks behind it. Chance makes gaps and asymmetries larger, so they can lie above it.
 
         "chance" is the mean of a figure when the truth is symmetric and errors are as many; p is how often it then gets as large.
 

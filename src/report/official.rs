@@ -50,6 +50,8 @@ struct AtPair {
     pair: [usize; 2],
 }
 
+// The fields are named as in the script.
+#[allow(clippy::struct_field_names)]
 #[derive(Clone, Debug, Serialize)]
 struct Shares {
     shares: Vec<f64>,

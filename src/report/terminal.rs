@@ -161,7 +161,7 @@ mod tests {
         gap of error flow (mean of pairs)     0.700, female > male                               0.050, female > male
         gap of targeted flow (mean of pairs)  0.750, female > male                               0.000
 
-        [low, high] is the 95 % Wilson interval of a rate, n the number of images or attacks behind it.
+        [low, high] is the 95 % interval of the true value, n the number of images or attacks behind it. Chance makes gaps and asymmetries larger, so they can lie above it.
         "chance" is the mean of a figure when the truth is symmetric and errors are as many; p is how often it then gets as large.
         Guessing is perfectly symmetric: asymmetry says something only next to robust accuracy.
         Worst and largest are chosen on the images they are reported on, so they look worse than they are.
@@ -244,7 +244,7 @@ mod tests {
         female        2  1.000 [0.839, 1.000] n 20  0.050 [0.009, 0.236] n 20               0.050
         male          1  0.900 [0.596, 0.982] n 10  0.500 [0.237, 0.763] n 10               0.500
 
-        [low, high] is the 95 % Wilson interval of a rate, n the number of images or attacks behind it.
+        [low, high] is the 95 % interval of the true value, n the number of images or attacks behind it. Chance makes gaps and asymmetries larger, so they can lie above it.
         "chance" is the mean of a figure when the truth is symmetric and errors are as many; p is how often it then gets as large.
         Guessing is perfectly symmetric: asymmetry says something only next to robust accuracy.
         Worst and largest are chosen on the images they are reported on, so they look worse than they are.
@@ -273,7 +273,7 @@ mod tests {
         clean disparity, image mean  0.100 n 30, worst male
         worst group, clean accuracy  0.900 [0.596, 0.982] n 10, male
 
-        [low, high] is the 95 % Wilson interval of a rate, n the number of images or attacks behind it.
+        [low, high] is the 95 % interval of the true value, n the number of images or attacks behind it. Chance makes gaps and asymmetries larger, so they can lie above it.
         "chance" is the mean of a figure when the truth is symmetric and errors are as many; p is how often it then gets as large.
         Guessing is perfectly symmetric: asymmetry says something only next to robust accuracy.
         Worst and largest are chosen on the images they are reported on, so they look worse than they are.

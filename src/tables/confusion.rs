@@ -260,16 +260,16 @@ impl<'a> Reader<'a> {
             self.row_names.remove(0);
         }
         let rows = named.then(|| std::mem::take(&mut self.row_names));
-        if let (Some(columns), Some(rows)) = (&columns, &rows) {
-            if let Some(at) = (0..rows.len()).find(|&at| rows[at] != columns[at]) {
-                let problem = format!(
-                    "this row is `{}`, but column {} is `{}`; rows and columns need the same order",
-                    short(&rows[at]),
-                    at + 1,
-                    short(&columns[at])
-                );
-                return Err(TableError::line(self.path, first_line + at as u64, problem));
-            }
+        if let (Some(columns), Some(rows)) = (&columns, &rows)
+            && let Some(at) = (0..rows.len()).find(|&at| rows[at] != columns[at])
+        {
+            let problem = format!(
+                "this row is `{}`, but column {} is `{}`; rows and columns need the same order",
+                short(&rows[at]),
+                at + 1,
+                short(&columns[at])
+            );
+            return Err(TableError::line(self.path, first_line + at as u64, problem));
         }
         Ok(columns.or(rows))
     }

@@ -47,6 +47,8 @@ pub enum TableError {
 }
 
 impl TableError {
+    // Numbers and names alike, as the callers have them.
+    #[allow(clippy::needless_pass_by_value)]
     pub(super) fn cell(path: &Path, line: u64, column: impl ToString, problem: impl Into<String>) -> Self {
         let (path, column) = (path.to_owned(), column.to_string());
         Self::Cell { path, line, column, problem: problem.into() }

@@ -38,7 +38,9 @@ impl ClassGroups {
     pub(super) fn new(column: String, of_class: &[Vec<String>]) -> Self {
         let mut found: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (class, groups) in of_class.iter().enumerate() {
-            groups.iter().for_each(|group| found.entry(group).or_default().push(class));
+            for group in groups {
+                found.entry(group).or_default().push(class);
+            }
         }
         let (groups, members) = found.into_iter().map(|(group, classes)| (group.to_owned(), classes)).unzip();
         Self { column, groups, members }

@@ -93,7 +93,9 @@ impl Records {
 
     fn explain(&self, line: u64, error: csv::Error) -> TableError {
         match error.into_kind() {
-            csv::ErrorKind::Io(cause) if cause.get_ref().is_some_and(|inner| inner.is::<TooLong>()) => {
+            csv::ErrorKind::Io(cause)
+                if cause.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<TooLong>) =>
+            {
                 let most = self.longest >> 10;
                 TableError::line(
                     &self.path,
