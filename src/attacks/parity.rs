@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use burn::module::{Module, Param};
 use burn::tensor::activation::relu;
-use burn::tensor::module::{conv2d, linear};
+use burn::tensor::module::conv2d;
 use burn::tensor::ops::ConvOptions;
 use burn::tensor::{Device, TensorData};
 use serde::{Deserialize, Serialize};
@@ -22,19 +22,20 @@ const PIXELS: usize = 28 * 28;
 #[derive(Module, Debug)]
 struct Net {
     conv1: Param<Tensor<4>>,
-    bias1: Param<Tensor<1>>,
+    bias1: Param<Tensor<4>>,
     conv2: Param<Tensor<4>>,
-    bias2: Param<Tensor<1>>,
-    head: Param<Tensor<2>>,
-    bias: Param<Tensor<1>>,
+    bias2: Param<Tensor<4>>,
+    head: Param<Tensor<4>>,
+    bias: Param<Tensor<4>>,
 }
 
 impl Classifier for Net {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let options = || ConvOptions::new([2, 2], [1, 1], [1, 1], 1);
-        let first = relu(conv2d(images, self.conv1.val(), Some(self.bias1.val()), options()));
-        let second = relu(conv2d(first, self.conv2.val(), Some(self.bias2.val()), options()));
-        linear(second.flatten::<2>(1, 3), self.head.val(), Some(self.bias.val()))
+        let first = relu(conv2d(images, self.conv1.val(), None, options()) + self.bias1.val());
+        let second = relu(conv2d(first, self.conv2.val(), None, options()) + self.bias2.val());
+        let head = self.head.val().reshape([10, PIXELS]).transpose();
+        second.flatten::<2>(1, 3).matmul(head) + self.bias.val().reshape([1, 10])
     }
 
     fn classes(&self) -> usize {
@@ -55,13 +56,15 @@ fn network(folder: &Path) -> Net {
     let mut values = bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().expect("four")));
     let device = Device::default().autodiff();
     let mut next = |count: usize| values.by_ref().take(count).collect::<Vec<f32>>();
-    let mut vector =
-        |count| Param::from_tensor(Tensor::from_data(TensorData::new(next(count), [count]), &device));
-    let wide = |flat: Param<Tensor<1>>, shape: [usize; 4]| Param::from_tensor(flat.val().reshape(shape));
-    let (conv1, bias1) = (wide(vector(72), [8, 1, 3, 3]), vector(8));
-    let (conv2, bias2) = (wide(vector(1152), [16, 8, 3, 3]), vector(16));
-    let head = Param::from_tensor(vector(7840).val().reshape([10, 784]).transpose());
-    Net { conv1, bias1, conv2, bias2, head, bias: vector(10) }
+    let mut wide = |shape: [usize; 4]| {
+        let data = TensorData::new(next(shape.iter().product()), shape);
+        Param::from_tensor(Tensor::<4>::from_data(data, &device))
+    };
+    let (conv1, bias1) = (wide([8, 1, 3, 3]), wide([1, 8, 1, 1]));
+    let (conv2, bias2) = (wide([16, 8, 3, 3]), wide([1, 16, 1, 1]));
+    // PyTorch's [outputs, inputs].
+    let (head, bias) = (wide([10, PIXELS, 1, 1]), wide([1, 10, 1, 1]));
+    Net { conv1, bias1, conv2, bias2, head, bias }
 }
 
 fn pictures(folder: &Path) -> Batch {
