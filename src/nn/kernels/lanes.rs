@@ -50,6 +50,13 @@ pub(super) trait Lanes: Masks {
     /// negative.
     unsafe fn gather(from: *const f32, distances: *const i32) -> Self;
 
+    /// Asks for the cache line of a place that will be read soon. Any place will do.
+    ///
+    /// # Safety
+    /// The processor has the instruction set.
+    #[inline(always)]
+    unsafe fn prefetch(_from: *const f32) {}
+
     /// # Safety
     /// `N` floats can be written at `to`.
     unsafe fn store(self, to: *mut f32);

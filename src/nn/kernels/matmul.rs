@@ -3,6 +3,10 @@
 
 use super::lanes::Lanes;
 
+/// Steps of the inner dimension by which `b` is asked for beforehand, since the first block of rows finds it
+/// in a far cache. Measured, convolutions of 256 channels and more gain a tenth.
+const AHEAD: usize = 24;
+
 /// `c = a b`, or `c += a b`.
 ///
 /// `b` and `c` are stored in panels of one vector's width: `[panels][depth][N]` and `[panels][rows][N]`.
@@ -89,7 +93,9 @@ impl Product {
             for _ in 0..self.depth {
                 let mut right = [L::splat(0.0); P];
                 for (p, right) in right.iter_mut().enumerate() {
-                    *right = L::load(b.add(p * b_panel));
+                    let b = b.wrapping_add(p * b_panel);
+                    *right = L::load(b);
+                    L::prefetch(b.wrapping_add(AHEAD * L::N));
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let left = L::splat(*a.add(r * self.a_row));

@@ -108,6 +108,62 @@ impl Transform<6, 3> for FilterGradient {
     }
 }
 
+/// Numbers in a 3x3 filter.
+const TAPS: usize = 9;
+
+/// Reads the filters of some channels, one a lane, `lane` floats apart in memory, as nine vectors. `turned`
+/// they are in reverse order.
+///
+/// # Safety
+/// The processor has the instruction set of `L`; `lanes <= N` filters can be read; there is room for nine
+/// vectors at `to`.
+#[inline(always)]
+pub(super) unsafe fn read_filters<L: Lanes>(
+    from: *const f32,
+    (lane, lanes): (usize, usize),
+    turned: bool,
+    to: *mut f32,
+) {
+    for first in (0..TAPS).step_by(L::N) {
+        let count = L::N.min(TAPS - first);
+        // SAFETY: the caller vouches for these places.
+        unsafe {
+            let mut square = L::zeros();
+            for index in 0..lanes {
+                square[index] = L::load_part(from.add(index * lane + first), count);
+            }
+            L::transpose(&mut square);
+            for t in 0..count {
+                let tap = if turned { TAPS - 1 - first - t } else { first + t };
+                square[t].store(to.add(tap * L::N));
+            }
+        }
+    }
+}
+
+/// Writes nine vectors as the filters of some channels, one a lane, `lane` floats apart in memory.
+///
+/// # Safety
+/// The processor has the instruction set of `L`; nine vectors can be read; there is room for `lanes <= N`
+/// filters at `to`.
+#[inline(always)]
+pub(super) unsafe fn write_filters<L: Lanes>(from: *const f32, to: *mut f32, (lane, lanes): (usize, usize)) {
+    for first in (0..TAPS).step_by(L::N) {
+        let count = L::N.min(TAPS - first);
+        // SAFETY: the caller vouches for these places.
+        unsafe {
+            let mut square = L::zeros();
+            for t in 0..count {
+                square[t] = L::load(from.add((first + t) * L::N));
+            }
+            L::transpose(&mut square);
+            for index in 0..lanes {
+                square[index].store_part(to.add(index * lane + first), count);
+            }
+        }
+    }
+}
+
 /// Applies a transform to the columns and then to the rows of a square of vectors in memory, of which
 /// element `(i, j)` is at `i * row + j * column`.
 ///

@@ -163,12 +163,9 @@ impl Kernel for Finish {
                     nine.as_mut_ptr(),
                     (3 * L::N, L::N),
                 );
-                for lane in 0..L::N.min(self.outputs - first) {
-                    for t in 0..9 {
-                        let offset = ((first + lane) * self.inputs + input) * 9 + t;
-                        self.to.at(offset).write(nine[t * L::N + lane]);
-                    }
-                }
+                let to = self.to.at((first * self.inputs + input) * 9);
+                let lanes = L::N.min(self.outputs - first);
+                transform::write_filters::<L>(nine.as_ptr(), to, (self.inputs * 9, lanes));
             }
         }
     }

@@ -183,12 +183,9 @@ impl Kernel for Weights {
                         nine.as_mut_ptr(),
                         (3 * L::N, L::N),
                     );
-                    for lane in 0..L::N.min(outputs - first) {
-                        let to = ((first + lane) * images.channels + self.inputs.start + row) * 9;
-                        for t in 0..9 {
-                            self.target.at(to + t).write(nine[t * L::N + lane]);
-                        }
-                    }
+                    let to = self.target.at((first * images.channels + self.inputs.start + row) * 9);
+                    let lanes = (images.channels * 9, L::N.min(outputs - first));
+                    transform::write_filters::<L>(nine.as_ptr(), to, lanes);
                 }
             }
         }

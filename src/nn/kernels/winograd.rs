@@ -86,18 +86,18 @@ impl Kernel for FilterPanel<'_> {
     unsafe fn run<L: Lanes>(self) {
         let first = self.panel * L::N;
         let mut nine = [0.0_f32; 9 * 16];
+        let lanes = L::N.min(self.outputs - first);
         for input in 0..self.inputs {
-            for lane in 0..L::N.min(self.outputs - first) {
-                let start = (first + lane) * self.stride[0] + input * self.stride[1];
-                for (t, weight) in self.weights[start..start + 9].iter().enumerate() {
-                    nine[if self.turned { 8 - t } else { t } * L::N + lane] = *weight;
-                }
-            }
-            // SAFETY: a panel is written by one thread only, to its own part of each matrix.
+            let start = first * self.stride[0] + input * self.stride[1];
+            // SAFETY: the lanes are outputs that there are; a panel is written by one thread only, to its own
+            // part of each matrix.
             unsafe {
+                let from = self.weights.as_ptr().add(start);
+                let nine = nine.as_mut_ptr();
+                transform::read_filters::<L>(from, (self.stride[0], lanes), self.turned, nine);
                 let to = self.to.at((self.panel * self.inputs + input) * L::N);
                 let strides = (6 * self.point, self.point);
-                transform::square::<L, transform::Filter, 3, 6>(nine.as_ptr(), (3 * L::N, L::N), to, strides);
+                transform::square::<L, transform::Filter, 3, 6>(nine, (3 * L::N, L::N), to, strides);
             }
         }
     }

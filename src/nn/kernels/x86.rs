@@ -48,6 +48,12 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        // SAFETY: see the head of this file; nothing is read.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
+    }
+
+    #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
         // SAFETY: see the head of this file.
         unsafe { _mm512_storeu_ps(to, self.0) }
@@ -203,6 +209,12 @@ impl Lanes for Avx2 {
             let inside = _mm256_castsi256_ps(inside);
             Self(_mm256_mask_i32gather_ps::<4>(_mm256_setzero_ps(), from, distances, inside))
         }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(from: *const f32) {
+        // SAFETY: see the head of this file; nothing is read.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(from.cast()) }
     }
 
     #[inline(always)]

@@ -38,7 +38,8 @@ impl Settings {
         let ([count, channels, height, width], [outputs, inputs, rows, columns]) = (input, weight);
         let fits = |image: usize, kernel: usize| kernel > 0 && kernel <= image + 2 * self.padding;
         // Places in an image are kept as 32-bit numbers.
-        let largest = i32::MAX as usize / (count * (height + self.padding) * (width + self.padding)).max(1);
+        let padded = |side: usize| side + 2 * self.padding;
+        let largest = i32::MAX as usize / (count * padded(height) * padded(width)).max(1);
         inputs == channels
             && self.stride > 0
             && fits(height, rows)
