@@ -38,6 +38,7 @@ impl Default for Preprocessing {
 
 /// A classifier of any known architecture.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // There is one network, not an array of them.
 pub enum Network {
     /// See [`FaceCnn`].
     FaceCnn(FaceCnn),

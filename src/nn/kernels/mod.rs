@@ -23,7 +23,7 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(super) use attention::{Heads, attention, attention_gradient};
+pub(super) use attention::{Sizes, attention, attention_gradient};
 pub(super) use buffer::recycle;
 pub(super) use dense::{Panels, Plus, column_sums, dense, matrix_gradient};
 pub(super) use gelu::{gelu, gelu_gradient};
