@@ -60,6 +60,7 @@ impl Default for Preprocessing {
 /// A classifier of any known architecture.
 #[allow(clippy::large_enum_variant)] // One at a time, and the weights are elsewhere.
 #[derive(Module, Debug)]
+#[allow(clippy::large_enum_variant)] // There is one network, not an array of them.
 pub enum Network {
     /// See [`FaceCnn`].
     FaceCnn(FaceCnn),

@@ -204,6 +204,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::unreadable_literal)] // As PyTorch prints them.
     fn the_network_has_the_values_of_pytorch() {
         let model = Vit::new(&config(), Seed::new(0), &Device::default().autodiff()).map(&mut Waves(0));
         let [logits, gradient] = run(&model);

@@ -18,14 +18,14 @@ const QUERIES: usize = 56;
 
 /// `[N, tokens, 3 * heads * width]`: queries, keys and values of all heads, token by token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::nn) struct Heads {
+pub(in crate::nn) struct Sizes {
     pub count: usize,
     pub tokens: usize,
     pub heads: usize,
     pub width: usize,
 }
 
-impl Heads {
+impl Sizes {
     /// Floats of one token in the result.
     fn model(self) -> usize {
         self.heads * self.width
@@ -58,7 +58,7 @@ impl Heads {
 
 /// The result `[N, tokens, heads * width]`, and for each head and query the logarithm of the sum of its
 /// exponentiated scores.
-pub(in crate::nn) fn attention(isa: Isa, input: &[f32], heads: Heads) -> (Vec<f32>, Vec<f32>) {
+pub(in crate::nn) fn attention(isa: Isa, input: &[f32], heads: Sizes) -> (Vec<f32>, Vec<f32>) {
     assert_eq!(input.len(), 3 * heads.floats());
     let mut output = Output::new(heads.floats());
     let to = output.pointer();
@@ -77,7 +77,7 @@ pub(in crate::nn) fn attention(isa: Isa, input: &[f32], heads: Heads) -> (Vec<f3
 
 struct Forward<'a> {
     input: &'a [f32],
-    heads: Heads,
+    heads: Sizes,
     /// Of image and head.
     index: usize,
     normalisers: &'a mut [f32],
@@ -90,7 +90,7 @@ impl Kernel for Forward<'_> {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let Heads { tokens, width, .. } = self.heads;
+        let Sizes { tokens, width, .. } = self.heads;
         let model = self.heads.model();
         let [long, wide] = self.heads.padded(L::N);
         // SAFETY: the scratch is as large as the three parts, and the head's places are inside the input and
@@ -127,7 +127,7 @@ impl Kernel for Forward<'_> {
 
 /// Rows of the input against panels of all tokens: the scores, `long` apart.
 #[inline(always)]
-fn scores_of(heads: Heads, rows: usize, b_panel: usize, long: usize) -> RowProduct {
+fn scores_of(heads: Sizes, rows: usize, b_panel: usize, long: usize) -> RowProduct {
     RowProduct {
         rows,
         depth: heads.width,
@@ -179,7 +179,7 @@ pub(in crate::nn) fn attention_gradient(
     gradient: &[f32],
     input: &[f32],
     normalisers: &[f32],
-    heads: Heads,
+    heads: Sizes,
 ) -> Vec<f32> {
     let floats = heads.floats();
     assert_eq!((gradient.len(), input.len()), (floats, 3 * floats));
@@ -199,7 +199,7 @@ pub(in crate::nn) fn attention_gradient(
 struct Backward<'a> {
     gradient: &'a [f32],
     input: &'a [f32],
-    heads: Heads,
+    heads: Sizes,
     /// Of image and head.
     index: usize,
     normalisers: &'a [f32],
@@ -214,7 +214,7 @@ impl Kernel for Backward<'_> {
     /// `dS = P (dP - sum of P dP over the keys) / sqrt(width)`, `dQ = dS K` and `dK = dS^T Q`.
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let Heads { tokens, width, .. } = self.heads;
+        let Sizes { tokens, width, .. } = self.heads;
         let model = self.heads.model();
         let [long, wide] = self.heads.padded(L::N);
         // SAFETY: the scratch is as large as its seven parts, and the head's places are inside the input,

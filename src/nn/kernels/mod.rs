@@ -33,7 +33,7 @@ mod winograd;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-pub(super) use attention::{Heads, attention, attention_gradient};
+pub(super) use attention::{Sizes, attention, attention_gradient};
 pub(super) use average::{average_pool, average_pool_gradient, plane_means, plane_means_gradient};
 pub(super) use buffer::recycle;
 pub(super) use column_gradient::weight_gradient_by_columns;

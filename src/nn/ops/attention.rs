@@ -10,19 +10,19 @@ use burn::tensor::activation::softmax;
 use burn_flex::FlexTensor;
 
 use super::{dense, is_ours, recycle, shape, tensor, values};
-use crate::nn::kernels::{self, Heads, Isa, attention_gradient};
+use crate::nn::kernels::{self, Isa, Sizes, attention_gradient};
 
 /// Queries, keys and values `[N, tokens, 3 * model]`, each of the three with its heads next to each other, to
 /// `[N, tokens, model]`. `model` is a multiple of `heads`.
 pub(in crate::nn) fn attention(input: Tensor<3>, heads: usize) -> Tensor<3> {
     if !is_ours(&input) {
-        return composed(input, heads);
+        return composed(&input, heads);
     }
     Tensor::from_dispatch(<Dispatch as Attention>::attend(input.into_dispatch(), heads))
 }
 
 /// As operators of their own.
-fn composed(input: Tensor<3>, heads: usize) -> Tensor<3> {
+fn composed(input: &Tensor<3>, heads: usize) -> Tensor<3> {
     let [count, tokens, three_models] = input.dims();
     let model = three_models / 3;
     let width = model / heads;
@@ -65,9 +65,9 @@ impl<C: CheckpointStrategy> Attention for Autodiff<Flex, C> {
     }
 }
 
-fn sizes(input: &FlexTensor, heads: usize) -> Heads {
+fn sizes(input: &FlexTensor, heads: usize) -> Sizes {
     let [count, tokens, three_models] = shape(input).dims();
-    Heads { count, tokens, heads, width: three_models / 3 / heads }
+    Sizes { count, tokens, heads, width: three_models / 3 / heads }
 }
 
 fn forward(input: &FlexTensor, heads: usize) -> (FlexTensor, Vec<f32>) {
