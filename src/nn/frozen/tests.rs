@@ -15,6 +15,7 @@ fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
     Tensor::from_data(TensorData::new(values, shape), &Device::default())
 }
 
+#[allow(clippy::needless_pass_by_value)] // The tests hand over temporaries.
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_to_vec_as::<f32>().expect("f32")
 }

@@ -7,6 +7,7 @@
 mod buffer;
 mod dense;
 mod frozen;
+mod frozen_tiles;
 #[cfg(target_arch = "x86_64")]
 mod half;
 mod lanes;
@@ -24,9 +25,8 @@ mod x86;
 
 pub(super) use buffer::recycle;
 pub(super) use dense::Panels;
-pub(super) use frozen::{
-    Forward, Grid, Source, Then, Weights, backward, backward_to_pixels, has_half, pixels,
-};
+pub(super) use frozen::{Forward, Grid, Source, Then, Weights, backward, backward_to_pixels, pixels};
+pub(super) use frozen_tiles::has_half;
 pub(super) use lanes::Isa;
 pub(super) use norm::{Affine, Dependence, affine, gradient_sums, input_gradient, statistics};
 pub(super) use norm_pool::{Plane, norm_pool, norm_pool_gradient, norm_pool_sums};
