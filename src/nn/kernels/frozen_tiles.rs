@@ -400,6 +400,7 @@ impl Job<'_> {
             // SAFETY: there are at most 16 lanes.
             unsafe { value.store(lanes.as_mut_ptr()) };
         }
+        #[allow(clippy::needless_range_loop)] // A lane is a channel first.
         for lane in 0..L::N.min(self.outputs - panel * L::N) {
             let channel = panel * L::N + lane;
             let plane = (image * self.outputs + channel) * height * width;
