@@ -149,7 +149,7 @@ impl Bench {
         });
         let train = median_ms(7, 2, || {
             let logits = self.network.forward(images.clone());
-            self.update(cross_entropy(logits, &labels).mean());
+            self.update(&cross_entropy(logits, &labels).mean());
         });
         vec![("forward", forward), ("gradient", gradient), ("train", train)]
     }
@@ -182,12 +182,12 @@ impl Bench {
         let step = median_ms(3, 1, || {
             let victim = Victim::new(&self.network);
             let loss = objective.loss(&self.network, &victim, &batch, Seed::new(0));
-            self.update(loss.total);
+            self.update(&loss.total);
         });
         Ok(vec![("step", step)])
     }
 
-    fn update(&mut self, loss: Tensor<1>) {
+    fn update(&mut self, loss: &Tensor<1>) {
         let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
         self.network = self.optimizer.step(LEARNING_RATE, self.network.clone(), gradients);
     }

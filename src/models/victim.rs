@@ -123,7 +123,7 @@ impl Victim {
         let Some((frozen, (logits, pass))) = pass else { return self.by_graph(images, loss) };
         let leaf = on_autodiff(logits.clone()).require_grad();
         let losses = loss(leaf.clone());
-        let above = gradient_of(losses.clone().sum(), &leaf);
+        let above = gradient_of(&losses.clone().sum(), &leaf);
         let found = frozen.backward(pass, above.clone());
         let gradient = found.unwrap_or_else(|| {
             let along = |logits: Tensor<2>| (logits * on_autodiff(above)).sum_dim(1).squeeze_dim(1);
@@ -142,13 +142,13 @@ impl Victim {
         let images = on_autodiff(images).require_grad();
         let logits = self.differentiable.forward(images.clone());
         let losses = loss(logits.clone());
-        let gradient = gradient_of(losses.clone().sum(), &images);
+        let gradient = gradient_of(&losses.clone().sum(), &images);
         InputGradient { logits: logits.without_autodiff(), loss: losses.without_autodiff(), gradient }
     }
 }
 
 /// The gradient of a sum with respect to a leaf: zero if it does not depend on it.
-fn gradient_of<const D: usize>(sum: Tensor<1>, leaf: &Tensor<D>) -> Tensor<D> {
+fn gradient_of<const D: usize>(sum: &Tensor<1>, leaf: &Tensor<D>) -> Tensor<D> {
     let mut gradients = sum.backward();
     leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.clone().without_autodiff().zeros_like())
 }

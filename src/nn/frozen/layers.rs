@@ -88,7 +88,9 @@ impl LinearLayer {
                 some.iter().enumerate().fold(0, |bits, (i, value)| bits | u16::from(*value > 0.0) << i)
             }));
             // Not `max`: a NaN stays one.
-            output.iter_mut().for_each(|value| *value = if *value <= 0.0 { 0.0 } else { *value });
+            for value in &mut output {
+                *value = if *value <= 0.0 { 0.0 } else { *value };
+            }
         }
         output
     }

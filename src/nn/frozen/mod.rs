@@ -163,7 +163,9 @@ impl FrozenBuilder {
         if let Some(norm) = norm {
             let Some((scale, shift)) = norm.scale_and_shift() else { return self.unknown() };
             for (output, weights) in weights.chunks_exact_mut(inputs * 9).enumerate() {
-                weights.iter_mut().for_each(|weight| *weight *= scale[output]);
+                for weight in weights {
+                    *weight *= scale[output];
+                }
                 bias[output] = bias[output] * scale[output] + shift[output];
             }
         }

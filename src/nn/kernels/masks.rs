@@ -100,6 +100,7 @@ mod x86 {
 }
 
 #[cfg(test)]
+#[allow(clippy::float_cmp)] // Equal values are meant.
 mod tests {
     use super::super::lanes::{Isa, Kernel, Lanes, dispatch};
 

@@ -12,6 +12,7 @@ mod dense;
 mod exponential;
 mod fixed;
 mod frozen;
+mod frozen_tiles;
 mod gate;
 mod gelu;
 #[cfg(target_arch = "x86_64")]
@@ -39,9 +40,8 @@ pub(super) use buffer::recycle;
 pub(super) use column_gradient::weight_gradient_by_columns;
 pub(super) use dense::{Panels, Plus, column_sums, dense, matrix_gradient};
 pub(super) use fixed::FixedMatrix;
-pub(super) use frozen::{
-    Forward, FrozenInput, Grid, Then, Weights, backward, backward_to_pixels, has_half, pixels,
-};
+pub(super) use frozen::{Forward, FrozenInput, Grid, Then, Weights, backward, backward_to_pixels, pixels};
+pub(super) use frozen_tiles::has_half;
 pub(super) use gate::{channel_sums, gate};
 pub(super) use gelu::{gelu, gelu_gradient};
 pub(super) use im2col::{Window, convolve_by_columns, input_gradient_by_columns};
