@@ -1,5 +1,5 @@
 //! The spectral norm of the confusions: the largest singular value of the off-diagonal part of a matrix of
-//! rates. It is the quantity of the spectral regularisation of confusions (SpecNorm), which has no term for
+//! rates. It is the quantity of the spectral regularisation of confusions (`SpecNorm`), which has no term for
 //! symmetry.
 //!
 //! Computed by Lanczos' method on `C^T C` from the vector of ones, with full reorthogonalisation. No entry
@@ -25,17 +25,15 @@ struct Cells {
 impl Cells {
     /// Both directions of each pair; classes without a pair have an empty row.
     fn of(classes: usize, pairs: impl Iterator<Item = Pair> + Clone) -> Self {
-        let cells = || {
-            let both = |pair: Pair| [(pair.low, pair.high, pair.up), (pair.high, pair.low, pair.down)];
-            pairs.clone().flat_map(both).filter(|cell| cell.2 > 0.0)
-        };
+        let both = |pair: Pair| [(pair.low, pair.high, pair.up), (pair.high, pair.low, pair.down)];
+        let cells = pairs.flat_map(both).filter(|cell| cell.2 > 0.0);
         let mut starts = vec![0; classes + 1];
-        cells().for_each(|(row, ..)| starts[row + 1] += 1);
+        cells.clone().for_each(|(row, ..)| starts[row + 1] += 1);
         (0..classes).for_each(|row| starts[row + 1] += starts[row]);
         let mut next = starts.clone();
         let mut columns = vec![0; starts[classes]];
         let mut values = vec![0.0; starts[classes]];
-        for (row, column, value) in cells() {
+        for (row, column, value) in cells {
             columns[next[row]] = column as u32;
             values[next[row]] = value;
             next[row] += 1;
@@ -83,7 +81,9 @@ pub(super) fn of_pairs(classes: usize, pairs: impl Iterator<Item = Pair> + Clone
         if length * last_entry(&diagonal, &beside, largest) <= TOLERANCE * largest {
             break;
         }
-        next.iter_mut().for_each(|value| *value /= length);
+        for value in &mut next {
+            *value /= length;
+        }
         beside.push(length);
         basis.push(next);
     }

@@ -21,13 +21,13 @@ pub(super) struct Proportion {
 /// True proportions and what is computed from them.
 struct Shares<'a, G> {
     proportions: &'a [Proportion],
-    shares: Vec<f64>,
+    truth: Vec<f64>,
     figures: &'a G,
 }
 
 impl<const F: usize, G: Fn(&[f64]) -> [f64; F] + Sync> Truth<F> for Shares<'_, G> {
     fn figures(&self) -> [f64; F] {
-        (self.figures)(&self.shares)
+        (self.figures)(&self.truth)
     }
 
     fn redraw(&self, seed: Seed) -> [f64; F] {
@@ -35,7 +35,7 @@ impl<const F: usize, G: Fn(&[f64]) -> [f64; F] + Sync> Truth<F> for Shares<'_, G
         let draw = |(proportion, &share): (&Proportion, &f64)| {
             binomial(&mut rng, proportion.trials, share) as f64 / proportion.trials as f64
         };
-        let drawn: Vec<f64> = self.proportions.iter().zip(&self.shares).map(draw).collect();
+        let drawn: Vec<f64> = self.proportions.iter().zip(&self.truth).map(draw).collect();
         (self.figures)(&drawn)
     }
 }
@@ -56,7 +56,7 @@ pub(super) fn spread_intervals<const F: usize>(
             (mean + shift + shrinkage.apply(proportion.share - mean, error)).clamp(0.0, 1.0)
         };
         let shares = proportions.iter().zip(&errors).map(share).collect();
-        Shares { proportions, shares, figures: &figures }
+        Shares { proportions, truth: shares, figures: &figures }
     };
     let [_, thresholds] = Shrinkage::families();
     let mut families: Vec<Vec<Shares<_>>> = [-shift, 0.0, shift]

@@ -122,7 +122,9 @@ impl TargetFigures {
         };
         let found = spread_intervals(&proportions, values, seed, draws);
         for (figure, (low, high)) in [&mut self.share_gap, &mut self.share_entropy].into_iter().zip(found) {
-            figure.iter_mut().for_each(|figure| figure.set_interval(low, high.min(1.0)));
+            if let Some(figure) = figure {
+                figure.set_interval(low, high.min(1.0));
+            }
         }
     }
 
