@@ -6,7 +6,7 @@
 //! anything that happens to it. So no gradient of an attack can reach an update (the published Sy-FAR
 //! code lets all of them leak into it), and no attack can run in training mode.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -53,8 +53,10 @@ pub struct Victim {
     plain: Box<dyn Classifier>,
     /// The same weights on the autodiff device, all untracked.
     differentiable: Box<dyn Classifier>,
-    /// The same network in its fast form, if it has one.
-    frozen: Option<Frozen>,
+    /// How exactly gradients are computed.
+    precision: Precision,
+    /// The same network in its fast form, if it has one: made when it is asked for the first time.
+    frozen: OnceCell<Option<Frozen>>,
     cost: Cell<Cost>,
 }
 
@@ -84,9 +86,8 @@ impl Victim {
         // the frozen copy back to the autodiff device, where frozen parameters stay untracked.
         let plain = model.valid().freeze();
         let differentiable = plain.clone().train();
-        let frozen = plain.frozen(precision);
         let (plain, differentiable) = (Box::new(plain), Box::new(differentiable));
-        Self { plain, differentiable, frozen, cost: Cell::default() }
+        Self { plain, differentiable, precision, frozen: OnceCell::new(), cost: Cell::default() }
     }
 
     /// Number of classes `K`.
@@ -134,7 +135,8 @@ impl Victim {
 
     /// The fast form, if it takes these pictures.
     fn fast(&self, images: &Tensor<4>) -> Option<&Frozen> {
-        self.frozen.as_ref().filter(|frozen| frozen.takes(images))
+        let frozen = self.frozen.get_or_init(|| self.plain.frozen(self.precision));
+        frozen.as_ref().filter(|frozen| frozen.takes(images))
     }
 
     /// [`Victim::input_gradient`] through the network as it is.
