@@ -295,7 +295,9 @@ mod tests {
         #[test]
         fn images_are_counted_as_in_a_dense_matrix(images in prop::collection::vec((0_u32..7, 0_u32..7), 0..60)) {
             let mut dense = ConfusionMatrix::new(7);
-            images.iter().for_each(|&(label, prediction)| dense.add(label as usize, prediction as usize));
+            for &(label, prediction) in &images {
+                dense.add(label as usize, prediction as usize);
+            }
             let sparse = SparseMatrix::of_images(7, images.into_iter());
             prop_assert_eq!(sparse.to_dense(), dense);
             prop_assert_eq!(sparse.transposed().transposed(), sparse);

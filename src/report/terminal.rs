@@ -100,66 +100,66 @@ mod tests {
     #[test]
     fn models_are_compared_side_by_side() {
         insta::assert_snapshot!(comparison(&[("plain", &plain()), ("sy-far", &sy_far())]), @r#"
-        figure                                plain                                              sy-far
-        ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+        figure                                plain                                                             sy-far
+        ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
         Setting
-        attack                                glasses                                            glasses
-        classes                               3                                                  3
-        clean images                          30                                                 30
-        attacked images                       30                                                 30
-        targeted attacks                      50                                                 50
+        attack                                glasses                                                           glasses
+        classes                               3                                                                 3
+        clean images                          30                                                                30
+        attacked images                       30                                                                30
+        targeted attacks                      50                                                                50
 
         Clean
-        accuracy                              0.967 [0.833, 0.994] n 30                          0.967 [0.833, 0.994] n 30
-        mean class accuracy                   0.967 n 30                                         0.967 n 30
-        worst class                           0.900 [0.596, 0.982] n 10, ben_o                   0.900 [0.596, 0.982] n 10, ben_o
+        accuracy                              0.967 [0.833, 0.994] n 30                                         0.967 [0.833, 0.994] n 30
+        mean class accuracy                   0.967 [0.801, 0.994] n 30                                         0.967 [0.801, 0.994] n 30
+        worst class                           0.900 [0.596, 0.982] n 10, ben_o                                  0.900 [0.596, 0.982] n 10, ben_o
 
         Untargeted attack
-        robust accuracy                       0.200 [0.095, 0.373] n 30                          0.500 [0.332, 0.668] n 30
-        mean class robust accuracy            0.200 n 30                                         0.500 n 30
-        worst source class                    0.000 [0.000, 0.278] n 10, Łucja                   0.500 [0.237, 0.763] n 10, anna
-        source gap (best - worst)             0.500 n 30                                         0.000 n 30
-        largest share of errors               0.792 [0.595, 0.908] n 24, ben_o                   0.400 [0.198, 0.643] n 15, ben_o
-        target share gap                      0.708 n 24                                         0.133 n 15
-        largest exposure                      0.950 n 20, ben_o                                  0.300 n 20, ben_o
+        robust accuracy                       0.200 [0.095, 0.373] n 30                                         0.500 [0.332, 0.668] n 30
+        mean class robust accuracy            0.200 [0.108, 0.363] n 30                                         0.500 [0.348, 0.652] n 30
+        worst source class                    0.000 [0.000, 0.278] n 10, Łucja                                  0.500 [0.237, 0.763] n 10, anna
+        source gap (best - worst)             0.500 [0.000, 0.750] n 30                                         0.000 n 30
+        largest share of errors               0.792 [0.595, 0.908] n 24, ben_o                                  0.400 [0.198, 0.643] n 15, ben_o
+        target share gap                      0.708 [0.333, 0.885] n 24                                         0.133 n 15
+        largest exposure                      0.950 [0.771, 0.991] n 20, ben_o                                  0.300 [0.145, 0.519] n 20, ben_o
 
         Symmetry of confusions under attack
-        robust accuracy                       0.200 [0.095, 0.373] n 30                          0.500 [0.332, 0.668] n 30
-        pairs compared                        3                                                  3
-        asymmetry A1n (0 to 1)                0.583 (chance 0.129, p 0.005) n 30                 0.067 n 30
-        asymmetry A1 (sum)                    1.400 (chance 0.310, p 0.005) n 30                 0.100 n 30
-        largest gap                           0.800 (chance 0.235, p 0.005) n 30, Łucja > ben_o  0.100 n 30, Łucja > ben_o
-        Sy-FAR penalty, eps 0.1               1.292                                              0.083
-        Sy-FAR penalty, eps 1/K               1.096                                              0.060
+        robust accuracy                       0.200 [0.095, 0.373] n 30                                         0.500 [0.332, 0.668] n 30
+        pairs compared                        3                                                                 3
+        asymmetry A1n (0 to 1)                0.583 [0.379, 0.667] (chance 0.129, p 0.005) n 30                 0.067 n 30
+        asymmetry A1 (sum)                    1.400 [0.910, 1.600] (chance 0.310, p 0.005) n 30                 0.100 n 30
+        largest gap                           0.800 [0.326, 0.800] (chance 0.235, p 0.005) n 30, Łucja > ben_o  0.100 n 30, Łucja > ben_o
+        Sy-FAR penalty, eps 0.1               1.292 [0.897, 1.477] n 30                                         0.083 n 30
+        Sy-FAR penalty, eps 1/K               1.096 [0.761, 1.252] n 30                                         0.060 n 30
 
         Targeted attack
-        pairs tried                           5 of 6                                             5 of 6
-        success                               0.420 [0.294, 0.558] n 50                          0.140 [0.070, 0.262] n 50
-        mean success of a pair                0.420 n 50                                         0.140 n 50
-        worst source class                    0.800 n 10, Łucja                                  0.150 n 20, anna
-        worst target class                    0.850 n 20, ben_o                                  0.200 n 10, anna
-        source gap                            0.700 n 50                                         0.050 n 50
-        target gap                            0.750 n 50                                         0.100 n 50
+        pairs tried                           5 of 6                                                            5 of 6
+        success                               0.420 n 50                                                        0.140 n 50
+        mean success of a pair                0.420 n 50                                                        0.140 n 50
+        worst source class                    0.800 n 10, Łucja                                                 0.150 n 20, anna
+        worst target class                    0.850 n 20, ben_o                                                 0.200 n 10, anna
+        source gap                            0.700 n 50                                                        0.050 n 50
+        target gap                            0.750 n 50                                                        0.100 n 50
 
         Symmetry of targeted success
-        robust accuracy                       0.200 [0.095, 0.373] n 30                          0.500 [0.332, 0.668] n 30
-        success                               0.420 [0.294, 0.558] n 50                          0.140 [0.070, 0.262] n 50
-        pairs compared                        2                                                  2
-        asymmetry A1n (0 to 1)                0.789 (chance 0.194, p 0.005) n 40                 0.000 n 40
-        asymmetry A1 (sum)                    1.500 (chance 0.368, p 0.005) n 40                 0.000 n 40
-        largest gap                           0.800 (chance 0.269, p 0.005) n 40, anna > ben_o   0.000 n 40
-        Sy-FAR penalty, eps 0.1               1.357                                              0.000
-        Sy-FAR penalty, eps 1/K               1.111                                              0.000
+        robust accuracy                       0.200 [0.095, 0.373] n 30                                         0.500 [0.332, 0.668] n 30
+        success                               0.420 n 50                                                        0.140 n 50
+        pairs compared                        2                                                                 2
+        asymmetry A1n (0 to 1)                0.789 (chance 0.194, p 0.005) n 40                                0.000 n 40
+        asymmetry A1 (sum)                    1.500 (chance 0.368, p 0.005) n 40                                0.000 n 40
+        largest gap                           0.800 (chance 0.269, p 0.005) n 40, anna > ben_o                  0.000 n 40
+        Sy-FAR penalty, eps 0.1               1.357 n 40                                                        0.000 n 40
+        Sy-FAR penalty, eps 1/K               1.111 n 40                                                        0.000 n 40
 
         Groups by gender
-        clean disparity, class mean           0.100 n 30, worst male                             0.100 n 30, worst male
-        clean disparity, image mean           0.100 n 30, worst male                             0.100 n 30, worst male
-        worst group, clean accuracy           0.900 [0.596, 0.982] n 10, male                    0.900 [0.596, 0.982] n 10, male
-        robust disparity, class mean          0.450 n 30, worst female                           0.000 n 30
-        robust disparity, image mean          0.450 n 30, worst female                           0.000 n 30
-        worst group, robust accuracy          0.050 [0.009, 0.236] n 20, female                  0.500 [0.299, 0.701] n 20, female
-        gap of error flow (mean of pairs)     0.700, female > male                               0.050, female > male
-        gap of targeted flow (mean of pairs)  0.750, female > male                               0.000
+        clean disparity, class mean           0.100 [0.000, 0.150] n 30, worst male                             0.100 n 30, worst male
+        clean disparity, image mean           0.100 [0.000, 0.150] n 30, worst male                             0.100 n 30, worst male
+        worst group, clean accuracy           0.900 [0.596, 0.982] n 10, male                                   0.900 [0.596, 0.982] n 10, male
+        robust disparity, class mean          0.450 [0.075, 0.675] n 30, worst female                           0.000 n 30
+        robust disparity, image mean          0.450 [0.022, 0.675] n 30, worst female                           0.000 n 30
+        worst group, robust accuracy          0.050 [0.009, 0.236] n 20, female                                 0.500 [0.299, 0.701] n 20, female
+        gap of error flow (mean of pairs)     0.700 [0.456, 0.838] n 30, female > male                          0.050 [-0.139, 0.302] n 30, female > male
+        gap of targeted flow (mean of pairs)  0.750 n 50, female > male                                         0.000 n 50
 
         [low, high] is the 95 % interval of the true value, n the number of images or attacks behind it. Chance makes gaps and asymmetries larger, so they can lie above it.
         "chance" is the mean of a figure when the truth is symmetric and errors are as many; p is how often it then gets as large.
@@ -172,7 +172,7 @@ mod tests {
     fn a_summary_shows_classes_and_groups() {
         insta::assert_snapshot!(summary(&plain()), @r#"
         figure                                value
-        ───────────────────────────────────────────────────────────────────────────────────────
+        ──────────────────────────────────────────────────────────────────────────────────────────────────────
         Setting
         attack                                glasses
         classes                               3
@@ -182,30 +182,30 @@ mod tests {
 
         Clean
         accuracy                              0.967 [0.833, 0.994] n 30
-        mean class accuracy                   0.967 n 30
+        mean class accuracy                   0.967 [0.801, 0.994] n 30
         worst class                           0.900 [0.596, 0.982] n 10, ben_o
 
         Untargeted attack
         robust accuracy                       0.200 [0.095, 0.373] n 30
-        mean class robust accuracy            0.200 n 30
+        mean class robust accuracy            0.200 [0.108, 0.363] n 30
         worst source class                    0.000 [0.000, 0.278] n 10, Łucja
-        source gap (best - worst)             0.500 n 30
+        source gap (best - worst)             0.500 [0.000, 0.750] n 30
         largest share of errors               0.792 [0.595, 0.908] n 24, ben_o
-        target share gap                      0.708 n 24
-        largest exposure                      0.950 n 20, ben_o
+        target share gap                      0.708 [0.333, 0.885] n 24
+        largest exposure                      0.950 [0.771, 0.991] n 20, ben_o
 
         Symmetry of confusions under attack
         robust accuracy                       0.200 [0.095, 0.373] n 30
         pairs compared                        3
-        asymmetry A1n (0 to 1)                0.583 (chance 0.129, p 0.005) n 30
-        asymmetry A1 (sum)                    1.400 (chance 0.310, p 0.005) n 30
-        largest gap                           0.800 (chance 0.235, p 0.005) n 30, Łucja > ben_o
-        Sy-FAR penalty, eps 0.1               1.292
-        Sy-FAR penalty, eps 1/K               1.096
+        asymmetry A1n (0 to 1)                0.583 [0.379, 0.667] (chance 0.129, p 0.005) n 30
+        asymmetry A1 (sum)                    1.400 [0.910, 1.600] (chance 0.310, p 0.005) n 30
+        largest gap                           0.800 [0.326, 0.800] (chance 0.235, p 0.005) n 30, Łucja > ben_o
+        Sy-FAR penalty, eps 0.1               1.292 [0.897, 1.477] n 30
+        Sy-FAR penalty, eps 1/K               1.096 [0.761, 1.252] n 30
 
         Targeted attack
         pairs tried                           5 of 6
-        success                               0.420 [0.294, 0.558] n 50
+        success                               0.420 n 50
         mean success of a pair                0.420 n 50
         worst source class                    0.800 n 10, Łucja
         worst target class                    0.850 n 20, ben_o
@@ -214,23 +214,23 @@ mod tests {
 
         Symmetry of targeted success
         robust accuracy                       0.200 [0.095, 0.373] n 30
-        success                               0.420 [0.294, 0.558] n 50
+        success                               0.420 n 50
         pairs compared                        2
         asymmetry A1n (0 to 1)                0.789 (chance 0.194, p 0.005) n 40
         asymmetry A1 (sum)                    1.500 (chance 0.368, p 0.005) n 40
         largest gap                           0.800 (chance 0.269, p 0.005) n 40, anna > ben_o
-        Sy-FAR penalty, eps 0.1               1.357
-        Sy-FAR penalty, eps 1/K               1.111
+        Sy-FAR penalty, eps 0.1               1.357 n 40
+        Sy-FAR penalty, eps 1/K               1.111 n 40
 
         Groups by gender
-        clean disparity, class mean           0.100 n 30, worst male
-        clean disparity, image mean           0.100 n 30, worst male
+        clean disparity, class mean           0.100 [0.000, 0.150] n 30, worst male
+        clean disparity, image mean           0.100 [0.000, 0.150] n 30, worst male
         worst group, clean accuracy           0.900 [0.596, 0.982] n 10, male
-        robust disparity, class mean          0.450 n 30, worst female
-        robust disparity, image mean          0.450 n 30, worst female
+        robust disparity, class mean          0.450 [0.075, 0.675] n 30, worst female
+        robust disparity, image mean          0.450 [0.022, 0.675] n 30, worst female
         worst group, robust accuracy          0.050 [0.009, 0.236] n 20, female
-        gap of error flow (mean of pairs)     0.700, female > male
-        gap of targeted flow (mean of pairs)  0.750, female > male
+        gap of error flow (mean of pairs)     0.700 [0.456, 0.838] n 30, female > male
+        gap of targeted flow (mean of pairs)  0.750 n 50, female > male
 
         weakest classes                      clean                     robust  share of errors  exposure  targeted from  targeted into
         ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -265,7 +265,7 @@ mod tests {
 
         Clean
         accuracy                     0.967 [0.833, 0.994] n 30
-        mean class accuracy          0.967 n 30
+        mean class accuracy          0.967 [0.801, 0.994] n 30
         worst class                  0.900 [0.596, 0.982] n 10, ben_o
 
         Groups by gender

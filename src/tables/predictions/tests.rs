@@ -88,9 +88,9 @@ fn the_same_image_under_another_attack_or_target_is_another_row() {
 
 #[test]
 fn gzip_is_recognised_and_a_cut_file_is_an_error() {
-    let rows: String = (0..5000).map(|n| format!("i{n},{},{}\n", n % 7, n * n % 7)).collect();
+    let rows: Vec<String> = (0..5000).map(|n| format!("i{n},{},{}\n", n % 7, n * n % 7)).collect();
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(format!("id,label,prediction\n{rows}").as_bytes()).expect("memory");
+    encoder.write_all(format!("id,label,prediction\n{}", rows.concat()).as_bytes()).expect("memory");
     let bytes = encoder.finish().expect("memory");
     let read = |bytes: &[u8]| read_bytes(bytes, &Columns::default(), &KnownClasses::Unknown);
     assert_eq!(read(&bytes).expect("whole").parts[0].labels.len(), 5000);
@@ -115,8 +115,8 @@ proptest! {
 
     #[test]
     fn rows_come_back(rows in prop::collection::vec((0_u32..9, 0_u32..9), 1..50)) {
-        let text: String = (0..).zip(&rows).map(|(id, (label, prediction))| format!("{id},{label},{prediction}\n")).collect();
-        let found = read_text(&format!("id,label,prediction\n{text}")).expect("good");
+        let text: Vec<String> = (0..).zip(&rows).map(|(id, (label, prediction))| format!("{id},{label},{prediction}\n")).collect();
+        let found = read_text(&format!("id,label,prediction\n{}", text.concat())).expect("good");
         let back: Vec<(u32, u32)> =
             found.parts[0].labels.iter().copied().zip(found.parts[0].predictions.iter().copied()).collect();
         prop_assert_eq!(back, rows);

@@ -132,9 +132,9 @@ fn predictions_of_several_attacks_are_parts() {
         let class = ["anna", "ben"][image % 2];
         let other = ["ben", "anna"][image % 2];
         let fooled = if image % 4 == 0 { other } else { class };
-        rows += &format!(
+        rows.extend([format!(
             "{image},{class},,,{class}\n{image},{class},pgd,,{fooled}\n{image},{class},pgd,{other},{fooled}\n"
-        );
+        )]);
     }
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(rows.as_bytes()).expect("memory");
@@ -154,7 +154,9 @@ fn a_condition_that_holds_is_exit_code_three() {
     let [good, bad] = [("good.csv", 2), ("bad.csv", 12)].map(|(name, wrong)| place.put(name, rows(wrong)));
     let compare = |base: &Path, candidate: &Path, conditions: &[&str]| {
         let mut arguments = vec!["compare", text(base), text(candidate), "--draws", "200"];
-        conditions.iter().for_each(|condition| arguments.extend(["--fail-if", condition]));
+        for condition in conditions {
+            arguments.extend(["--fail-if", condition]);
+        }
         run(&arguments)
     };
     let output = compare(&good, &bad, &["worst_class < base - 0.02", "a1 > 100"]);
