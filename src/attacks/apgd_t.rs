@@ -106,7 +106,8 @@ impl Attack for ApgdT {
                     }
                     continue;
                 };
-                for rank in 0..self.config.targets.min(ascent.classes() - 1) {
+                let ranks = 0..self.config.targets.min(ascent.classes() - 1);
+                for rank in ranks {
                     if ascent.is_done() {
                         return;
                     }

@@ -36,7 +36,7 @@ fn table() -> Vec<AttackConfig> {
         AttackConfig::Apgd(apgd),
         AttackConfig::ApgdT(ApgdTConfig { norm: Norm::L1, epsilon: l1, loss: Loss::Ce, ..apgd_t.clone() }),
         AttackConfig::ApgdT(ApgdTConfig { norm: Norm::L2, epsilon: l2.epsilon.clone(), ..apgd_t.clone() }),
-        AttackConfig::ApgdT(apgd_t),
+        AttackConfig::ApgdT(ApgdTConfig { loss: Loss::Ce, ..apgd_t }),
         AttackConfig::Autoattack(AutoAttackConfig::default()),
         AttackConfig::Autoattack(AutoAttackConfig {
             version: Version::Plus,

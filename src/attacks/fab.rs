@@ -142,7 +142,8 @@ impl Attack for Fab {
                 return;
             }
             let others = other_classes(ascent);
-            for rank in 0..self.config.targets.min(ascent.classes() - 1) {
+            let ranks = 0..self.config.targets.min(ascent.classes() - 1);
+            for rank in ranks {
                 let class = |row: usize| others[&row][rank];
                 for restart in 0..self.config.restarts {
                     run(ascent, &Planes::Class(&class), restart, seed.at(rank as u64));

@@ -78,9 +78,9 @@ fn onto_l1_ball(clean: &[f32], epsilon: f32, point: &mut [f32]) {
                 break;
             }
             if length(point, middle) > f64::from(epsilon) {
-                low = middle
+                low = middle;
             } else {
-                high = middle
+                high = middle;
             }
             if high - low < 1e-12 * largest {
                 break;

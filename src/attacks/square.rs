@@ -111,7 +111,9 @@ impl Attack for Square {
                     return;
                 }
                 let share = share(self.config.share, query);
-                searches.iter_mut().for_each(|search| search.propose(share));
+                for search in &mut searches {
+                    search.propose(share);
+                }
                 Self::look(ascent, &mut searches);
             }
         })
@@ -196,7 +198,9 @@ impl Search {
         if self.norm == Norm::L2 {
             let length = change.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
             let factor = self.epsilon / (length as f32).max(1e-12);
-            change.iter_mut().for_each(|value| *value *= factor);
+            for value in &mut change {
+                *value *= factor;
+            }
         }
         let mut picture: Vec<f32> =
             self.clean.iter().zip(change).map(|(clean, change)| clean + change).collect();
@@ -259,7 +263,9 @@ impl Search {
                 .map(|(place, bump)| sign * bump + change[place] / (own as f32 + 1e-12))
                 .collect();
             let norm = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt() + 1e-12;
-            values.iter_mut().for_each(|value| *value *= (length / norm) as f32);
+            for value in &mut values {
+                *value *= (length / norm) as f32;
+            }
             source.places(self.shape, channel).for_each(|place| change[place] = 0.0);
             window.places(self.shape, channel).zip(values).for_each(|(place, value)| change[place] = value);
         }
@@ -323,7 +329,9 @@ fn bump(side: usize, turned: bool) -> Vec<f32> {
     let mut values = half_bump(upper, side);
     values.extend(half_bump(side - upper, side).into_iter().map(|value| -value));
     let length = values.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-    values.iter_mut().for_each(|value| *value /= length);
+    for value in &mut values {
+        *value /= length;
+    }
     if !turned {
         return values;
     }
@@ -348,7 +356,9 @@ fn half_bump(height: usize, width: usize) -> Vec<f32> {
         }
     }
     let length = values.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-    values.iter_mut().for_each(|value| *value /= length);
+    for value in &mut values {
+        *value /= length;
+    }
     values
 }
 
