@@ -30,10 +30,9 @@ impl Architecture {
     /// The smallest side of its input; any other is a multiple of the second number.
     pub fn sides(self) -> (usize, usize) {
         match self {
-            Self::FaceCnn => (16, 16),
+            Self::FaceCnn | Self::VitTiny => (16, 16),
             Self::Vgg16 => (32, 16),
             Self::Resnet18 => (8, 8),
-            Self::VitTiny => (16, 16),
         }
     }
 }
@@ -58,7 +57,6 @@ impl Default for Preprocessing {
 }
 
 /// A classifier of any known architecture.
-#[allow(clippy::large_enum_variant)] // One at a time, and the weights are elsewhere.
 #[derive(Module, Debug)]
 #[allow(clippy::large_enum_variant)] // There is one network, not an array of them.
 pub enum Network {

@@ -126,5 +126,5 @@ mod tests {
             assert!((found - expected).abs() < 1e-5, "{found} {expected}");
         }
     }
-    const GOLDEN: [f32; 4] = [0.649_302, 1.886_260, 0.294_616, 0.692_804];
+    const GOLDEN: [f32; 4] = [0.649_302, 1.886_26, 0.294_616, 0.692_804];
 }

@@ -4,7 +4,7 @@
 //! victim, the update sees the student, and nothing passes between them but pixels.
 //!
 //! There are base losses (standard, adversarial, TRADES, MART) and methods that change one: Sy-FAR adds a
-//! penalty, FAAL and SpecNorm weigh images by their class. A method holds its base, which may be another
+//! penalty, FAAL and `SpecNorm` weigh images by their class. A method holds its base, which may be another
 //! method, so they compose in any order.
 
 mod adversarial;

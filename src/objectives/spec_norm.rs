@@ -1,4 +1,4 @@
-//! SpecNorm: confusional spectral regularisation.
+//! `SpecNorm`: confusional spectral regularisation.
 //!
 //! Jin et al., "Enhancing robust fairness via confusional spectral regularization" (ICLR 2025, arXiv
 //! 2501.13273): the robust error of the worst class is bounded by the spectral norm of the robust
@@ -27,7 +27,7 @@ use crate::attacks::cross_entropy;
 use crate::data::Batch;
 use crate::models::{Classifier, Victim};
 
-/// Which SpecNorm.
+/// Which `SpecNorm`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum SpecNormVariant {
@@ -38,7 +38,7 @@ pub enum SpecNormVariant {
     Batch,
 }
 
-/// Constants of SpecNorm.
+/// Constants of `SpecNorm`.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct SpecNormConfig {
@@ -253,7 +253,9 @@ fn first_singular_pair(entries: &[(usize, usize, f64)], size: usize) -> (Vec<f64
 fn normalise(vector: &mut [f64]) {
     let length = vector.iter().map(|value| value * value).sum::<f64>().sqrt();
     if length > 0.0 {
-        vector.iter_mut().for_each(|value| *value /= length);
+        for value in vector {
+            *value /= length;
+        }
     }
 }
 

@@ -233,10 +233,16 @@ fn every_objective_has_a_finite_loss_on_one_class() {
 /// The gradient with weights that FAAL found is that of the weighed losses: the weights are constants.
 #[test]
 fn faal_weighs_the_losses_of_its_base() {
-    let model = model();
-    let radius = |radius| FaalConfig { radius: Some(radius), base: base(), ..FaalConfig::default() };
-    let at = |value| gradient(&loss(&ObjectiveConfig::Faal(radius(value)), &model), &model);
-    let plain = gradient(&loss(&base(), &model), &model);
+    // A new model each time: a training forward moves the running statistics that the attack sees.
+    let of = |config: &ObjectiveConfig| {
+        let model = model();
+        gradient(&loss(config, &model), &model)
+    };
+    let at = |radius| {
+        let config = FaalConfig { radius: Some(radius), base: base(), ..FaalConfig::default() };
+        of(&ObjectiveConfig::Faal(config))
+    };
+    let plain = of(&base());
     assert!(difference(&at(0.0), &plain) < 1e-5, "radius 0 is the base");
     assert!(difference(&at(0.5), &plain) > 1e-3, "a larger one is not");
 }

@@ -72,12 +72,11 @@ impl Objective for Trades {
     }
 
     fn losses(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Losses {
-        let adversarial = match &self.attack {
-            Some(attack) => attack.perturb(victim, batch, &Goal::Untargeted, seed),
-            None => {
-                let clean = victim.logits(batch.images.clone());
-                self.search.climb(victim, batch, seed, |logits| divergence(clean.clone(), logits))
-            }
+        let adversarial = if let Some(attack) = &self.attack {
+            attack.perturb(victim, batch, &Goal::Untargeted, seed)
+        } else {
+            let clean = victim.logits(batch.images.clone());
+            self.search.climb(victim, batch, seed, |logits| divergence(clean.clone(), logits))
         };
         let clean_logits = student.forward(batch.images.clone());
         let logits = student.forward(adversarial);

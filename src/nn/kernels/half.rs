@@ -6,6 +6,7 @@
 //! fast as that for `f32`, see `docs/performance.md`.)
 #![allow(unsafe_code)]
 
+#[allow(clippy::wildcard_imports)] // Instructions have long names of their own.
 use std::arch::x86_64::*;
 
 use super::lanes::Lanes;
