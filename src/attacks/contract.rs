@@ -96,10 +96,13 @@ fn with(config: &AttackConfig, steps: usize, early_stop: bool) -> Box<dyn Attack
 }
 
 /// Whether more steps of an attack go on raising the goal loss. One that looks for the boundary stays
-/// there, and a margin or a ratio of logits can rise where the cross-entropy does not.
+/// there, one made of parts leaves the picture to the part that came first, and a margin or a ratio of logits can rise where the cross-entropy does not.
 fn climbs(config: &AttackConfig) -> bool {
     match config {
-        AttackConfig::Fgsm(_) | AttackConfig::FabT(_) | AttackConfig::Square(_) => false,
+        AttackConfig::Fgsm(_)
+        | AttackConfig::FabT(_)
+        | AttackConfig::Square(_)
+        | AttackConfig::Autoattack(_) => false,
         AttackConfig::Apgd(config) => config.loss == Loss::Ce,
         AttackConfig::ApgdT(config) => config.loss == Loss::Ce,
         AttackConfig::MomentumPgd(config) => config.loss == Loss::Ce,
@@ -298,6 +301,7 @@ fn every_attack_keeps_the_best_picture() {
 
 #[test]
 fn every_targeted_attack_approaches_its_target() {
+    let mut failed = Vec::new();
     for scene in Scene::targeted() {
         for config in table() {
             let (one, three) = (with(&config, 1, false), with(&config, 3, false));
@@ -312,9 +316,12 @@ fn every_targeted_attack_approaches_its_target() {
                 _ if climbs(&config) => approaches_the_target(one.as_ref(), three.as_ref(), &scene),
                 _ => starts_towards_the_target(three.as_ref(), &scene),
             };
-            checked.unwrap_or_else(|error| panic!("{config:?}: {error}"));
+            if let Err(error) = checked {
+                failed.push(format!("{config:?}: {error}"));
+            }
         }
     }
+    assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
