@@ -45,7 +45,7 @@ fn cell(runs: &[Headline]) -> String {
         (None, _) => "-".to_owned(),
         (Some(Spread { mean, sd: Some(sd), .. }), _) => format!("{mean:.3} ± {sd:.3}{chance}"),
         (Some(Spread { mean, .. }), [Headline { interval: Some((low, high)), .. }]) => {
-            format!("{mean:.3} [{low:.3}, {high:.3}]")
+            format!("{mean:.3} [{low:.3}, {high:.3}]{chance}")
         }
         (Some(Spread { mean, .. }), _) => format!("{mean:.3}{chance}"),
     }
@@ -57,7 +57,10 @@ fn legend(methods: &[(&str, Vec<FairnessReport>)]) -> String {
     let spread = if runs > 1 {
         format!("Mean ± standard deviation over {runs} seeds, {images} pictures each.")
     } else {
-        format!("{images} pictures; [low, high] is the 95 % interval of a rate.")
+        format!(
+            "{images} pictures; [low, high] is the 95 % interval of the true value. Chance makes gaps and asymmetries \
+             larger, so they can lie above it."
+        )
     };
     format!(
         "{spread} \"chance\" is what a perfectly symmetric classifier would show with as few pictures: only what \
@@ -75,6 +78,7 @@ mod tests {
         let report = example::plain();
         let one = headline(&[("a", vec![report.clone()])]);
         assert!(one.contains("clean accuracy") && one.contains('[') && !one.contains('±'), "{one}");
+        assert!(one.contains("] (chance "), "an asymmetry shows both: {one}");
         let two = headline_markdown(&[("a", vec![report.clone(), report])]);
         assert!(two.contains("| clean accuracy |") && two.contains("± 0.000"), "{two}");
     }
