@@ -66,7 +66,7 @@ pub const SMALL: [&str; 10] = [
     "--set",
     "train.batch_size=6",
     "--set",
-    "objective={kind='sy-far', attack={kind='roa', height=10, width=10, steps=2}}",
+    "objective={kind='sy-far', base={kind='adversarial', attack={kind='roa', height=10, width=10, steps=2}}}",
     "--set",
     "validation.attack={kind='eyeglasses', steps=2}",
 ];
