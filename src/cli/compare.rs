@@ -32,6 +32,9 @@ pub(super) struct CompareArguments {
     /// Print JSON.
     #[arg(long)]
     json: bool,
+    /// Print markdown.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
 }
 
 /// One side with all that is known of it.
@@ -119,7 +122,7 @@ pub(super) fn compare(arguments: &CompareArguments) -> anyhow::Result<()> {
     let text = if arguments.json {
         serde_json::to_string_pretty(&comparison).context("a comparison always has a JSON form")?
     } else {
-        comparison.table()
+        comparison.text(arguments.markdown)
     };
     super::say(text.trim_end());
     let failed: Vec<&str> = comparison
@@ -261,7 +264,7 @@ fn judge(condition: &Condition, parts: &[PartComparison]) -> anyhow::Result<Judg
 }
 
 impl Comparison {
-    fn table(&self) -> String {
+    fn text(&self, markdown: bool) -> String {
         let mut lines = Vec::new();
         for part in &self.parts {
             let title = if part.name == part.base_name {
@@ -281,7 +284,9 @@ impl Comparison {
                     found.cell(),
                 ]);
             }
-            lines.push(format!("{table}{}\n", part.found.remarks().join("\n")));
+            let (table, between) =
+                if markdown { (table.markdown(), "\n\n") } else { (table.to_string(), "\n") };
+            lines.push(format!("{table}{}{}\n", &between[1..], part.found.remarks().join(between)));
         }
         lines.extend(self.notes.iter().map(|note| format!("{note}\n")));
         lines.extend(self.conditions.iter().map(|judged| format!("{}\n", judged.text)));

@@ -80,7 +80,8 @@ fn asymmetric() -> RateMatrix {
 
 fn symmetry_coverage(rates: &RateMatrix, images: u64) -> Vec<(&'static str, f64)> {
     let truth: Vec<(&str, f64)> = named_of_rates(rates);
-    let names = ["a1", "a1_normalised", "penalty_training", "penalty_evaluation", "frobenius_ratio"];
+    let names =
+        ["a1", "a1_normalised", "largest_gap", "penalty_training", "penalty_evaluation", "frobenius_ratio"];
     let trials: Vec<Vec<bool>> = (0..TRIALS)
         .into_par_iter()
         .map(|trial| {
@@ -90,6 +91,7 @@ fn symmetry_coverage(rates: &RateMatrix, images: u64) -> Vec<(&'static str, f64)
             let figures = [
                 Some(found.a1),
                 found.a1_normalised,
+                Some(found.largest_gap.gap),
                 Some(found.penalty_training),
                 Some(found.penalty_evaluation),
                 found.frobenius_ratio,
@@ -102,16 +104,24 @@ fn symmetry_coverage(rates: &RateMatrix, images: u64) -> Vec<(&'static str, f64)
     names.into_iter().enumerate().map(|(at, name)| (name, covered(at))).collect()
 }
 
-#[test]
-fn asymmetries_of_a_symmetric_truth_are_covered() {
-    all_within(0.91, 1.0, &symmetry_coverage(&guessing(), 100));
+/// Three tenths of every other class are taken for one class, which makes few errors itself.
+fn attracting() -> RateMatrix {
+    truth(|_, j| if j == 3 { 0.3 } else { 0.02 })
 }
 
 #[test]
-fn asymmetries_of_an_asymmetric_truth_are_covered() {
-    // The families do not contain this truth: where most pairs differ by about as much as noise makes them,
-    // sums of absolute differences are covered in 86 to 89 % of 400 trials, the Frobenius ratio in 95 %.
-    all_within(0.8, 0.99, &symmetry_coverage(&asymmetric(), 200));
+fn asymmetries_of_a_symmetric_truth_are_covered() {
+    all_within(0.92, 1.0, &symmetry_coverage(&guessing(), 20));
+}
+
+#[test]
+fn asymmetries_of_many_slightly_asymmetric_pairs_are_covered() {
+    all_within(0.92, 1.0, &symmetry_coverage(&asymmetric(), 200));
+}
+
+#[test]
+fn asymmetries_of_a_class_that_attracts_errors_are_covered() {
+    all_within(0.91, 1.0, &symmetry_coverage(&attracting(), 20));
 }
 
 fn spread_coverage(accuracies: [f64; 10], images: u64) -> Vec<(&'static str, f64)> {
@@ -196,10 +206,11 @@ fn targeted_figures_are_covered_though_attacks_hang_together() {
 fn tests_reject_a_true_symmetry_in_five_percent() {
     let tests =
         |seed: Seed, images: u64| SymmetryTests::of(&drawn(&guessing(), images, seed), seed, DRAWS).unwrap();
-    // The margins need more images: with 20 of each class their test rejects in 11 %.
-    let marginal = part(|seed| tests(seed, 100).marginal.is_some_and(|test| test.p_value <= 0.05));
+    let p_marginal = |seed: Seed, images| tests(seed, images).marginal.unwrap().p_simulated.unwrap();
+    let marginal = |images| part(|seed| p_marginal(seed, images) <= 0.05);
     let rates = |images| part(|seed| tests(seed, images).rates.unwrap().p_simulated.unwrap() <= 0.05);
-    all_within(0.02, 0.085, &[("rates, 20", rates(20)), ("rates, 100", rates(100)), ("marginal", marginal)]);
+    all_within(0.02, 0.085, &[("rates, 20", rates(20)), ("rates, 100", rates(100))]);
+    all_within(0.02, 0.085, &[("marginal, 20", marginal(20)), ("marginal, 100", marginal(100))]);
 }
 
 #[test]

@@ -8,9 +8,11 @@
 //! intervals", Journal of the Royal Statistical Society B 61, 1999). A family of possible truths leads from
 //! "no difference at all" through the observed rates to larger differences; from each truth data are
 //! redrawn; the interval is made of the truths under which the observed figure is not in the outer 2.5 %
-//! on either side. Two families are used and the wider answer taken: one scales all differences alike,
-//! the other takes a multiple of its standard error off each, which fits few large differences among many
-//! that are 0.
+//! on either side. What noise adds to a sum of absolute differences depends on how they are spread, so
+//! several families are used and the widest answer taken: all differences scaled alike; a multiple of its
+//! standard error taken off each; the clear ones scaled and the others 0; and, for pairs, all as large as
+//! the mass of their pair allows for. The intervals are wide rather than narrow; `docs/metrics.md` has
+//! simulations.
 
 use rayon::prelude::*;
 
@@ -19,11 +21,26 @@ use crate::Seed;
 /// Part of the redrawn figures that may lie on one side of an observed one.
 const TAIL: f64 = 0.025;
 
+/// A tail of this size in the first draws is not that of a rejected truth.
+const CLEAR: f64 = 0.15;
+
+/// Draws before a truth may be clear.
+const FIRST_DRAWS: u32 = 100;
+
 /// Multiples of the observed differences.
 pub(super) const SCALES: [f64; 13] = [0.0, 0.15, 0.3, 0.45, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5];
 
 /// Standard errors to take off each difference.
 pub(super) const THRESHOLDS: [f64; 10] = [4.0, 3.0, 2.4, 2.0, 1.6, 1.3, 1.0, 0.75, 0.5, 0.25];
+
+/// Standard errors that a difference needs in order to stay.
+const KEPT: [f64; 2] = [3.0, 2.0];
+
+/// Multiples of the differences that stay.
+const KEPT_SCALES: [f64; 8] = [0.4, 0.6, 0.75, 0.85, 1.0, 1.15, 1.3, 1.5];
+
+/// Parts of the mass of a pair by which its two sides may differ.
+const EVEN: [f64; 9] = [0.08, 0.16, 0.24, 0.32, 0.4, 0.5, 0.6, 0.75, 0.9];
 
 /// How a possible truth follows from the observed differences.
 #[derive(Clone, Copy, Debug)]
@@ -32,20 +49,35 @@ pub(super) enum Shrinkage {
     Scale(f64),
     /// Every difference closer to 0 by this many standard errors.
     Threshold(f64),
+    /// Differences of at least so many standard errors times a factor, the others 0.
+    Keep(f64, f64),
+    /// Every difference is this part of the largest that its pair could have.
+    Even(f64),
 }
 
 impl Shrinkage {
-    /// The difference in the truth, from the observed one and its standard error.
-    pub fn apply(self, difference: f64, error: f64) -> f64 {
+    /// The difference in the truth, from the observed one, its standard error, and the largest possible.
+    pub fn apply(self, difference: f64, error: f64, most: f64) -> f64 {
         match self {
             Self::Scale(factor) => factor * difference,
             Self::Threshold(errors) => difference.signum() * (difference.abs() - errors * error).max(0.0),
+            Self::Keep(errors, factor) if difference.abs() >= errors * error => factor * difference,
+            Self::Keep(..) => 0.0,
+            Self::Even(part) => difference.signum() * part * most,
         }
     }
 
-    /// The two families, each in order.
-    pub fn families() -> [Vec<Self>; 2] {
-        [SCALES.map(Self::Scale).to_vec(), THRESHOLDS.map(Self::Threshold).to_vec()]
+    /// The families, each in order.
+    pub fn families() -> Vec<Vec<Self>> {
+        let kept = KEPT.map(|errors| KEPT_SCALES.map(|factor| Self::Keep(errors, factor)).to_vec());
+        let [first, second] = kept;
+        vec![
+            SCALES.map(Self::Scale).to_vec(),
+            THRESHOLDS.map(Self::Threshold).to_vec(),
+            first,
+            second,
+            EVEN.map(Self::Even).to_vec(),
+        ]
     }
 }
 
@@ -73,10 +105,16 @@ pub(super) fn intervals<const F: usize, T: Truth<F>>(
     seed: Seed,
     draws: u32,
 ) -> [(f64, f64); F] {
-    let verdicts: Vec<Vec<[Verdict; F]>> = families
-        .iter()
-        .map(|family| family.iter().map(|truth| judge(observed, truth, seed, draws)).collect())
-        .collect();
+    let judged = |at_once: bool| -> Vec<Vec<[Verdict; F]>> {
+        let family =
+            |of: &Vec<T>| of.iter().map(|truth| judge(observed, truth, seed, draws, at_once)).collect();
+        families.iter().map(family).collect()
+    };
+    let mut verdicts = judged(false);
+    let best = |figure: usize| verdicts.iter().flatten().map(|of| of[figure].tail).fold(0.0, f64::max);
+    if (0..F).any(|figure| best(figure) < TAIL) {
+        verdicts = judged(true);
+    }
     std::array::from_fn(|figure| {
         let of_figure: Vec<Vec<Verdict>> =
             verdicts.iter().map(|family| family.iter().map(|verdicts| verdicts[figure]).collect()).collect();
@@ -84,7 +122,15 @@ pub(super) fn intervals<const F: usize, T: Truth<F>>(
     })
 }
 
-fn judge<const F: usize>(observed: [f64; F], truth: &impl Truth<F>, seed: Seed, draws: u32) -> [Verdict; F] {
+/// The tails of one truth. Where a part of the draws shows them to be far from the allowed one, the rest is
+/// not drawn, unless all are wanted `at_once`.
+fn judge<const F: usize>(
+    observed: [f64; F],
+    truth: &impl Truth<F>,
+    seed: Seed,
+    draws: u32,
+    at_once: bool,
+) -> [Verdict; F] {
     let count = |draw: u32| {
         let drawn = truth.redraw(seed.at(u64::from(draw)));
         // Sums of the same fractions in another order differ in their last digits and are equal.
@@ -96,12 +142,16 @@ fn judge<const F: usize>(observed: [f64; F], truth: &impl Truth<F>, seed: Seed, 
     let add = |a: [[u32; 2]; F], b: [[u32; 2]; F]| {
         std::array::from_fn(|figure| [a[figure][0] + b[figure][0], a[figure][1] + b[figure][1]])
     };
-    let counts = (0..draws).into_par_iter().map(count).reduce(|| [[0; 2]; F], add);
+    let counted = |from: u32, to: u32| (from..to).into_par_iter().map(count).reduce(|| [[0; 2]; F], add);
+    let tail = |[below, above]: [u32; 2], of: u32| f64::from(below.min(above)) / f64::from(of);
+    let first = if at_once { draws } else { (draws / 8).max(FIRST_DRAWS).min(draws) };
+    let (mut counts, mut drawn) = (counted(0, first), first);
+    if counts.iter().any(|&figure| (1e-9..CLEAR).contains(&tail(figure, first))) {
+        counts = add(counts, counted(first, draws));
+        drawn = draws;
+    }
     let figures = truth.figures();
-    std::array::from_fn(|figure| {
-        let [below, above] = counts[figure];
-        Verdict { figure: figures[figure], tail: f64::from(below.min(above)) / f64::from(draws) }
-    })
+    std::array::from_fn(|figure| Verdict { figure: figures[figure], tail: tail(counts[figure], drawn) })
 }
 
 /// The smallest and the largest figure of the accepted truths, with the ends interpolated to where the
@@ -163,8 +213,8 @@ mod tests {
 
     #[test]
     fn shrinkage_never_changes_the_sign() {
-        assert!((Shrinkage::Scale(0.5).apply(-0.4, 0.1) + 0.2).abs() < 1e-12);
-        assert!((Shrinkage::Threshold(2.0).apply(-0.4, 0.1) + 0.2).abs() < 1e-12);
-        assert!(Shrinkage::Threshold(5.0).apply(-0.4, 0.1).abs() < 1e-12);
+        assert!((Shrinkage::Scale(0.5).apply(-0.4, 0.1, 1.0) + 0.2).abs() < 1e-12);
+        assert!((Shrinkage::Threshold(2.0).apply(-0.4, 0.1, 1.0) + 0.2).abs() < 1e-12);
+        assert!(Shrinkage::Threshold(5.0).apply(-0.4, 0.1, 1.0).abs() < 1e-12);
     }
 }

@@ -17,6 +17,7 @@ mod interval;
 mod inversion;
 mod levelling;
 mod marginal;
+mod mass;
 mod mcnemar;
 mod multiplicity;
 mod named;

@@ -1,14 +1,16 @@
 //! Intervals of the figures of symmetry, from redrawn pairs of classes; see [`super::inversion`] for why
 //! not by percentiles.
 //!
-//! A possible truth keeps the mass `C_ij + C_ji` of every pair and changes how it is divided. Redrawing is
-//! stratified by class: the images of a class are drawn again from its row, so its errors compete.
+//! A possible truth divides the mass `C_ij + C_ji` of every pair in another way; the masses are those that
+//! explain the counts of all pairs best (see [`super::mass`]). Redrawing is stratified by class: the images
+//! of a class are drawn again from its row, so its errors compete.
 
 use super::SymmetryFigures;
 use super::binomial::binomial;
-use rand::RngExt;
+use rand::{Rng, RngExt};
 
 use super::inversion::{Shrinkage, Truth, intervals};
+use super::mass::expected_rates;
 use super::outcomes::Outcome;
 use super::pairs::PairCounts;
 use super::rates::Pair;
@@ -30,10 +32,14 @@ type CellOutcome = (u32, bool);
 pub(super) struct PairBootstrap<'a> {
     classes: usize,
     pairs: &'a [PairCounts],
+    /// The mass behind the counts of each pair.
+    masses: Vec<f64>,
     /// Images of each class.
     images: Vec<u64>,
     /// The cells of each row: `2 p` is from the lower class of pair `p` to the higher, `2 p + 1` back.
     rows: Vec<Vec<u32>>,
+    /// The rate from each class into all those classes together with which it is in none of the pairs.
+    elsewhere: Vec<f64>,
     /// Of targeted attacks, the images of each class with their attacks; of errors, nothing.
     attacked: Option<Vec<Vec<Vec<CellOutcome>>>>,
 }
@@ -45,8 +51,9 @@ struct Rates<'a> {
 }
 
 impl<'a> PairBootstrap<'a> {
-    /// Of errors: the trials of a direction are all images of its true class.
-    pub fn of(classes: usize, pairs: &'a [PairCounts]) -> Self {
+    /// Of errors: the trials of a direction are all images of its true class. `compared` pairs can have
+    /// events; those that are not in `pairs` have none.
+    pub fn of(classes: usize, pairs: &'a [PairCounts], compared: usize) -> Self {
         let mut images = vec![0; classes];
         let mut rows = vec![Vec::new(); classes];
         for (at, pair) in pairs.iter().enumerate() {
@@ -55,7 +62,12 @@ impl<'a> PairBootstrap<'a> {
                 rows[class].push((2 * at + side) as u32);
             }
         }
-        Self { classes, pairs, images, rows, attacked: None }
+        let (masses, empty_rate) = masses(pairs, compared.saturating_sub(pairs.len()) as u64);
+        // So many classes have so many pairs.
+        let others = (f64::from(8 * compared as u32 + 1).sqrt() - 1.0) / 2.0;
+        let elsewhere = |row: &Vec<u32>| empty_rate * (others - row.len() as f64).max(0.0);
+        let elsewhere = rows.iter().map(elsewhere).collect();
+        Self { classes, pairs, masses, images, rows, elsewhere, attacked: None }
     }
 
     /// Of targeted attacks: an image is drawn again with all attacks on it.
@@ -69,15 +81,16 @@ impl<'a> PairBootstrap<'a> {
             |outcome: &Outcome| Some((*cells.get(&(outcome.source, outcome.target))?, outcome.succeeded));
         let image = |outcomes: &Vec<Outcome>| outcomes.iter().filter_map(outcome).collect();
         let attacked = by_source.iter().map(|images| images.iter().map(image).collect()).collect();
-        Self { attacked: Some(attacked), ..Self::of(classes, pairs) }
+        Self { attacked: Some(attacked), ..Self::of(classes, pairs, pairs.len()) }
     }
 
     /// Puts the intervals into the figures of the same pairs.
     pub fn fill(&self, found: &mut SymmetryFigures, seed: Seed, draws: u32) {
         let rates = || self.pairs.iter().map(|pair| pair.rates());
         let Some(observed) = values(self.classes, rates()) else { return };
-        let families = Shrinkage::families()
-            .map(|family| family.into_iter().map(|shrinkage| self.truth(shrinkage)).collect());
+        let family =
+            |of: Vec<Shrinkage>| of.into_iter().map(|shrinkage| self.truth(shrinkage)).collect::<Vec<_>>();
+        let families: Vec<_> = Shrinkage::families().into_iter().map(family).collect();
         let ends = intervals(observed, &families, seed, draws);
         let figures = [
             Some(&mut found.a1),
@@ -94,8 +107,9 @@ impl<'a> PairBootstrap<'a> {
             }
         }
         if self.pairs.len() <= MOST_SPECTRAL_PAIRS {
+            let observed = Rates { bootstrap: self, pairs: rates().collect() };
             let norm = |seed: Seed| {
-                let drawn = self.truth(Shrinkage::Scale(1.0)).drawn(seed);
+                let drawn = observed.drawn(seed);
                 spectral::of_pairs(self.classes, drawn.iter().copied())
             };
             let value = found.spectral_norm.value;
@@ -108,19 +122,33 @@ impl<'a> PairBootstrap<'a> {
     }
 
     fn truth(&self, shrinkage: Shrinkage) -> Rates<'_> {
-        let shrunk = |counts: &PairCounts| {
+        let shrunk = |(counts, &mass): (&PairCounts, &f64)| {
             let Pair { low, high, up, down } = counts.rates();
             let [n, m] = counts.trials.map(|trials| trials as f64);
             // One more event and one more failure, so that no pair is certain.
             let pooled = (counts.events.iter().sum::<u64>() as f64 + 1.0) / (n + m + 2.0);
             let error = (pooled * (1.0 - pooled) * (1.0 / n + 1.0 / m)).sqrt();
-            let mass = up + down;
             let most = mass.min(2.0 - mass);
-            let gap = shrinkage.apply(up - down, error).clamp(-most, most);
+            let gap = shrinkage.apply(up - down, error, most).clamp(-1.0, 1.0);
+            // A difference larger than the mass allows for brings its own.
+            let mass = mass.clamp(gap.abs(), 2.0 - gap.abs());
             Pair { low, high, up: 0.5 * (mass + gap), down: 0.5 * (mass - gap) }
         };
-        Rates { bootstrap: self, pairs: self.pairs.iter().map(shrunk).collect() }
+        Rates { bootstrap: self, pairs: self.pairs.iter().zip(&self.masses).map(shrunk).collect() }
     }
+}
+
+/// The mass behind the counts of each pair: the observed one, as much larger or smaller as the expected
+/// number of events is. Also the expected rate of each direction of an `empty` pair.
+fn masses(pairs: &[PairCounts], empty: u64) -> (Vec<f64>, f64) {
+    let mass = |(pair, expected): (&PairCounts, f64)| {
+        let Pair { up, down, .. } = pair.rates();
+        let events = pair.events.iter().sum::<u64>() as f64;
+        let rate = events / pair.trials.iter().sum::<u64>() as f64;
+        if events > 0.0 { ((up + down) * expected / rate).min(2.0) } else { 2.0 * expected }
+    };
+    let (rates, empty_rate) = expected_rates(pairs, empty);
+    (pairs.iter().zip(rates).map(mass).collect(), empty_rate)
 }
 
 impl Rates<'_> {
@@ -167,27 +195,64 @@ impl Rates<'_> {
         self.pairs.iter().enumerate().map(drawn).collect()
     }
 
-    /// Rates of redrawn images: each row is multinomial, drawn cell by cell.
+    /// Rates of redrawn images: each row is multinomial. An event elsewhere is a pair of its own.
     fn drawn_rows(&self, seed: Seed) -> Vec<Pair> {
         let mut rng = seed.rng();
-        let mut drawn = self.pairs.clone();
-        for (row, &images) in self.bootstrap.rows.iter().zip(&self.bootstrap.images) {
-            let (mut left, mut chance_left) = (images, 1.0);
-            for &cell in row {
-                let (pair, back) = (cell as usize / 2, cell % 2 == 1);
-                let chance = if back { self.pairs[pair].down } else { self.pairs[pair].up };
-                let events = binomial(&mut rng, left, chance / chance_left);
-                let rate = events as f64 / images as f64;
-                if back {
-                    drawn[pair].down = rate;
-                } else {
-                    drawn[pair].up = rate;
+        let mut drawn: Vec<Pair> =
+            self.pairs.iter().map(|pair| Pair { up: 0.0, down: 0.0, ..*pair }).collect();
+        let bootstrap = self.bootstrap;
+        for (class, row) in bootstrap.rows.iter().enumerate() {
+            let images = bootstrap.images[class];
+            let chances = row.iter().map(|&cell| self.chance(cell)).chain([bootstrap.elsewhere[class]]);
+            let one = 1.0 / images as f64;
+            multinomial(&mut rng, images, chances, |at, events| match row.get(at) {
+                Some(&cell) if cell % 2 == 0 => drawn[cell as usize / 2].up += events as f64 * one,
+                Some(&cell) => drawn[cell as usize / 2].down += events as f64 * one,
+                None => {
+                    drawn.extend((0..events).map(|_| Pair { low: class, high: class, up: one, down: 0.0 }))
                 }
-                left -= events;
-                chance_left -= chance;
-            }
+            });
         }
         drawn
+    }
+
+    fn chance(&self, cell: u32) -> f64 {
+        let pair = &self.pairs[cell as usize / 2];
+        if cell.is_multiple_of(2) { pair.up } else { pair.down }
+    }
+}
+
+/// Tells how many of `images` fall into which cell; what falls into none is left out. Few images are drawn
+/// one by one, many cell by cell.
+fn multinomial(
+    rng: &mut impl Rng,
+    images: u64,
+    chances: impl Iterator<Item = f64> + Clone,
+    mut found: impl FnMut(usize, u64),
+) {
+    let total: f64 = chances.clone().sum();
+    let events = binomial(rng, images, total);
+    if events < chances.clone().count() as u64 {
+        let ends: Vec<f64> = chances
+            .scan(0.0, |sum, chance| {
+                *sum += chance;
+                Some(*sum)
+            })
+            .collect();
+        for _ in 0..events {
+            let place = rng.random::<f64>() * total;
+            found(ends.partition_point(|&end| end <= place).min(ends.len() - 1), 1);
+        }
+        return;
+    }
+    let (mut left, mut chance_left) = (events, total);
+    for (cell, chance) in chances.enumerate() {
+        let events = binomial(rng, left, chance / chance_left);
+        if events > 0 {
+            found(cell, events);
+        }
+        left -= events;
+        chance_left -= chance;
     }
 }
 
@@ -212,4 +277,31 @@ fn values(classes: usize, pairs: impl Iterator<Item = Pair> + Clone) -> Option<[
         found.log_penalty,
         found.frobenius_ratio().unwrap_or(0.0),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mean counts of three cells over many draws.
+    fn means(images: u64) -> [f64; 3] {
+        let mut rng = Seed::new(4).rng();
+        let mut sums = [0.0; 3];
+        for _ in 0..20_000 {
+            multinomial(&mut rng, images, [0.2, 0.0, 0.3].into_iter(), |cell, events| {
+                sums[cell] += events as f64 / 20_000.0;
+            });
+        }
+        sums
+    }
+
+    #[test]
+    fn few_and_many_images_fall_where_they_should() {
+        for images in [2, 40] {
+            let n = images as f64;
+            let found = means(images);
+            let near = |(found, expected): (&f64, f64)| (found - expected * n).abs() < 0.01 * n;
+            assert!(found.iter().zip([0.2, 0.0, 0.3]).all(near), "{images}: {found:?}");
+        }
+    }
 }

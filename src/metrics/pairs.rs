@@ -36,7 +36,12 @@ pub(super) struct Compared {
     pub number: usize,
     /// Those with an event; if there is none, the first.
     pub pairs: Vec<PairCounts>,
+    /// Those without an event that are not in `pairs`, or nothing where there are too many.
+    empty: Vec<PairCounts>,
 }
+
+/// So many pairs without an event are kept one by one at most; that is all of them for a hundred classes.
+const MOST_EMPTY: usize = 5_000;
 
 impl Compared {
     /// Of errors: the trials of a direction are the images of its true class.
@@ -50,10 +55,15 @@ impl Compared {
         Self::of(counts.classes(), |i, j| (counts.attempts(i, j), counts.successes(i, j)))
     }
 
+    /// The pairs that chance may touch: all, or, where more than 5,000 are without an event, those with one.
+    pub fn for_redrawing(&self) -> Vec<PairCounts> {
+        [self.pairs.as_slice(), &self.empty].concat()
+    }
+
     fn of(classes: usize, cell: impl Fn(usize, usize) -> (u64, u64)) -> Self {
         let mut number = 0;
-        let mut first = None;
         let mut pairs = Vec::new();
+        let mut empty = Vec::new();
         for low in 0..classes {
             for high in low + 1..classes {
                 let ((n, there), (m, back)) = (cell(low, high), cell(high, low));
@@ -62,16 +72,20 @@ impl Compared {
                 }
                 let pair = PairCounts { low, high, trials: [n, m], events: [there, back] };
                 number += 1;
-                first.get_or_insert(pair);
                 if pair.has_events() {
                     pairs.push(pair);
+                } else if empty.len() <= MOST_EMPTY {
+                    empty.push(pair);
                 }
             }
         }
-        if pairs.is_empty() {
-            pairs.extend(first);
+        if pairs.is_empty() && !empty.is_empty() {
+            pairs.push(empty.remove(0));
         }
-        Self { number, pairs }
+        if empty.len() > MOST_EMPTY {
+            empty.clear();
+        }
+        Self { number, pairs, empty }
     }
 }
 

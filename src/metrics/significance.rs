@@ -50,8 +50,8 @@ pub struct ChiSquare {
     pub df: usize,
     /// Chance of a statistic as large, by the chi-squared distribution.
     pub p_value: f64,
-    /// The same from redrawn pairs, `(1 + reached) / (1 + draws)`; it needs no large counts. `None` without
-    /// draws, and for the margins.
+    /// The same from redrawn data, `(1 + reached) / (1 + draws)`; it needs no large counts. `None` without
+    /// draws, for Stuart and Maxwell's test, and for `marginal` above 100 classes.
     pub p_simulated: Option<f64>,
 }
 
@@ -107,7 +107,7 @@ impl SymmetryTests {
             bowker: simulated(bowker_term, seed.purpose("bowker")).filter(|_| balanced),
             rates: simulated(rate_term, seed.purpose("rates")),
             stuart_maxwell: marginal::stuart_maxwell(counts).filter(|_| balanced),
-            marginal: marginal::fixed_rows(counts),
+            marginal: marginal::fixed_rows(counts, seed.purpose("marginal"), draws),
             pairs_tested: pairs.len(),
             significant_pairs: tests,
         })

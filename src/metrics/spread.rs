@@ -6,7 +6,7 @@
 
 use super::binomial::binomial;
 use super::interval::Z;
-use super::inversion::{SCALES, Shrinkage, Truth, intervals};
+use super::inversion::{SCALES, Shrinkage, THRESHOLDS, Truth, intervals};
 use crate::Seed;
 
 /// One of independent proportions.
@@ -53,17 +53,16 @@ pub(super) fn spread_intervals<const F: usize>(
     let shift = Z * errors.iter().map(|error| error * error).sum::<f64>().sqrt() / count;
     let truth = |shrinkage: Shrinkage, shift: f64| {
         let share = |(proportion, &error): (&Proportion, &f64)| {
-            (mean + shift + shrinkage.apply(proportion.share - mean, error)).clamp(0.0, 1.0)
+            (mean + shift + shrinkage.apply(proportion.share - mean, error, 1.0)).clamp(0.0, 1.0)
         };
         let shares = proportions.iter().zip(&errors).map(share).collect();
         Shares { proportions, truth: shares, figures: &figures }
     };
-    let [_, thresholds] = Shrinkage::families();
     let mut families: Vec<Vec<Shares<_>>> = [-shift, 0.0, shift]
         .into_iter()
         .map(|shift| SCALES.into_iter().map(|scale| truth(Shrinkage::Scale(scale), shift)).collect())
         .collect();
-    families.push(thresholds.into_iter().map(|threshold| truth(threshold, 0.0)).collect());
+    families.push(THRESHOLDS.into_iter().map(|errors| truth(Shrinkage::Threshold(errors), 0.0)).collect());
     let observed: Vec<f64> = proportions.iter().map(|proportion| proportion.share).collect();
     intervals(figures(&observed), &families, seed, draws)
 }

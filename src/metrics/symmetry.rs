@@ -71,7 +71,10 @@ impl SymmetryFigures {
     /// redrawn matrices each; with 0 there are none.
     pub fn of_confusion(counts: &ConfusionMatrix, seed: Seed, draws: u32) -> Option<Self> {
         let compared = Compared::of_confusion(counts);
-        Self::of_pairs(counts.classes(), compared.number, &compared.pairs, counts.total(), seed, draws)
+        let mut found = Self::point(counts.classes(), compared.number, &compared.pairs, counts.total())?;
+        found.add_floors(&compared.pairs, seed, draws);
+        found.add_intervals(counts.classes(), &compared.for_redrawing(), seed, draws);
+        Some(found)
     }
 
     /// Of targeted attacks. `None` when no pair was attacked in both directions. Noise floors only: for
@@ -102,10 +105,14 @@ impl SymmetryFigures {
     ) -> Option<Self> {
         let mut found = Self::point(classes, compared, pairs, n)?;
         found.add_floors(pairs, seed, draws);
-        if draws > 0 {
-            PairBootstrap::of(classes, pairs).fill(&mut found, seed.purpose("interval"), draws);
-        }
+        found.add_intervals(classes, pairs, seed, draws);
         Some(found)
+    }
+
+    fn add_intervals(&mut self, classes: usize, pairs: &[PairCounts], seed: Seed, draws: u32) {
+        if draws > 0 {
+            PairBootstrap::of(classes, pairs, self.pairs).fill(self, seed.purpose("interval"), draws);
+        }
     }
 
     /// The figures alone.

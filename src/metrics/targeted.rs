@@ -96,7 +96,7 @@ impl TargetedFigures {
         let by_source = outcomes.by_source();
         found.add_intervals(&counts, &by_source, seed.purpose("targeted interval"), draws);
         if let Some(symmetry) = found.symmetry.as_mut().filter(|_| draws > 0) {
-            let pairs = Compared::of_success(&counts).pairs;
+            let pairs = Compared::of_success(&counts).for_redrawing();
             let bootstrap = PairBootstrap::of_images(counts.classes(), &pairs, &by_source);
             bootstrap.fill(symmetry, seed.purpose("symmetry interval"), draws);
         }

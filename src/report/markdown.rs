@@ -23,7 +23,7 @@ pub(super) fn line<'a>(first: &str, cells: impl Iterator<Item = &'a str>) -> Str
 }
 
 /// The text as it is in a cell: a class may have a bar or an underscore in its name.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut escaped = String::new();
     for c in one_line(text).chars() {
         if "|\\`*_<>".contains(c) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::markdown::{escape, line};
+
 /// Where a column's text stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Align {
@@ -44,6 +46,25 @@ impl Table {
         self.rows.push(Row::Heading(one_line(text)));
     }
 
+    /// The same as a markdown table; headings are rows in bold type.
+    pub fn markdown(&self) -> String {
+        let dashes = self.columns.iter().map(|(_, align)| match align {
+            Align::Left => "---|",
+            Align::Right => "---:|",
+        });
+        let mut lines = vec![
+            markdown_row(self.columns.iter().map(|(title, _)| title.as_str())),
+            format!("|{}", dashes.collect::<String>()),
+        ];
+        lines.extend(self.rows.iter().map(|row| match row {
+            Row::Heading(text) => {
+                format!("| **{}** |{}", escape(text), " |".repeat(self.columns.len().saturating_sub(1)))
+            }
+            Row::Cells(cells) => markdown_row(cells.iter().map(String::as_str)),
+        }));
+        lines.join("\n") + "\n"
+    }
+
     fn line<'a>(&self, cells: impl Iterator<Item = &'a String>, widths: &[usize]) -> String {
         let cell = |((text, (_, align)), width): ((&String, &(String, Align)), &usize)| {
             let space = " ".repeat(width.saturating_sub(text.chars().count()));
@@ -80,6 +101,10 @@ impl fmt::Display for Table {
     }
 }
 
+fn markdown_row<'a>(mut cells: impl Iterator<Item = &'a str>) -> String {
+    line(cells.next().unwrap_or_default(), cells)
+}
+
 /// The text without line breaks and other control characters, which a class name may hold because a
 /// folder's name may.
 pub(super) fn one_line(text: &str) -> String {
@@ -107,6 +132,19 @@ mod tests {
 
         Others
         a b               -  y
+        ");
+    }
+
+    #[test]
+    fn the_same_in_markdown() {
+        let mut table = Table::new([("name", Align::Left), ("images", Align::Right)]);
+        table.heading("Faces");
+        table.row(["anna_b", "7"]);
+        insta::assert_snapshot!(table.markdown(), @r"
+        | name | images |
+        |---|---:|
+        | **Faces** | |
+        | anna\_b | 7 |
         ");
     }
 

@@ -167,6 +167,8 @@ fn a_condition_that_holds_is_exit_code_three() {
     assert_eq!(compare(&bad, &good, &["worst_class < base - 0.02"]).status.code(), Some(0));
     assert_eq!(compare(&good, &bad, &["worst_class < base if significant"]).status.code(), Some(3));
     assert_eq!(compare(&good, &good, &["worst_class <= base only if significant"]).status.code(), Some(0));
+    let markdown = succeed(&["compare", text(&good), text(&bad), "--draws", "0", "--markdown"]);
+    assert!(markdown.contains("| worst\\_class | "), "{markdown}");
     let unknown = compare(&good, &bad, &["worst_clas < base"]);
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("Did you mean `worst_class`"));
