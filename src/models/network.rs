@@ -1,7 +1,7 @@
 //! The architectures that a model directory can name.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
     Classifier, FaceCnn, FaceCnnConfig, PreActResNet, PreActResNetConfig, Vgg, VggConfig, Vit, VitConfig,
@@ -99,6 +99,113 @@ impl Network {
                 Self::VitTiny(Vit::new(&config, seed, device))
             }
         }
+    }
+}
+
+/// Which parameters are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trainable {
+    /// All.
+    #[default]
+    All,
+    /// Those of the last layer. Everything before it stays as it is, and its BatchNorm uses its running
+    /// statistics and does not change them.
+    Head,
+}
+
+/// Whether a path within a network leads to its last layer.
+fn is_head(path: &[String]) -> bool {
+    path.iter().any(|name| name == "head")
+}
+
+impl Network {
+    /// The network with only these parameters trainable.
+    #[must_use]
+    pub fn trained_in(self, trainable: Trainable) -> Self {
+        match trainable {
+            Trainable::All => self,
+            Trainable::Head => self.map(&mut FreezeBody(Vec::new())),
+        }
+    }
+
+    /// The network with the body of another of the same architecture, whatever that one's classes: all but
+    /// the last layer.
+    pub(super) fn with_body_of(self, other: &Self) -> Self {
+        let mut values = BodyValues { path: Vec::new(), values: Vec::new() };
+        other.visit(&mut values);
+        self.map(&mut PutBody { path: Vec::new(), values: values.values.into_iter() })
+    }
+}
+
+/// Freezes parameters and flags outside the head.
+struct FreezeBody(Vec<String>);
+
+impl ModuleMapper for FreezeBody {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.0.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.0.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if is_head(&self.0) { param } else { param.set_require_grad(false) }
+    }
+
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        if is_head(&self.0) { flag } else { flag.with_value(false) }
+    }
+}
+
+/// The values of parameters and buffers outside the head, in their order.
+struct BodyValues {
+    path: Vec<String>,
+    values: Vec<TensorData>,
+}
+
+impl ModuleVisitor for BodyValues {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !is_head(&self.path) {
+            self.values.push(param.val().without_autodiff().into_data());
+        }
+    }
+}
+
+/// Puts them into another network.
+struct PutBody {
+    path: Vec<String>,
+    values: std::vec::IntoIter<TensorData>,
+}
+
+impl ModuleMapper for PutBody {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if is_head(&self.path) {
+            return param;
+        }
+        let Some(data) = self.values.next() else { return param };
+        param.map(|old| {
+            let (tracked, device) = (old.is_require_grad(), old.device());
+            let plain = Tensor::from_data(data, &device.clone().without_autodiff());
+            if device.is_autodiff() { plain.autodiff().set_require_grad(tracked) } else { plain }
+        })
     }
 }
 
