@@ -1,6 +1,8 @@
 //! The architectures that a model directory can name.
 
-use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param};
+use std::collections::HashSet;
+
+use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
@@ -114,58 +116,43 @@ pub enum Trainable {
     Head,
 }
 
-/// Whether a path within a network leads to its last layer.
-fn is_head(path: &[String]) -> bool {
-    path.iter().any(|name| name == "head")
-}
-
 impl Network {
     /// The network with only these parameters trainable.
     #[must_use]
     pub fn trained_in(self, trainable: Trainable) -> Self {
         match trainable {
             Trainable::All => self,
-            Trainable::Head => self.map(&mut FreezeBody(Vec::new())),
+            Trainable::Head => {
+                let head = self.head();
+                self.map(&mut FreezeBody(head))
+            }
         }
     }
 
     /// The network with the body of another of the same architecture, whatever that one's classes: all but
     /// the last layer.
     pub(super) fn with_body_of(self, other: &Self) -> Self {
-        let mut values = BodyValues { path: Vec::new(), values: Vec::new() };
-        other.visit(&mut values);
-        self.map(&mut PutBody { path: Vec::new(), values: values.values.into_iter() })
+        let mut body = BodyValues { head: other.head(), values: Vec::new() };
+        other.visit(&mut body);
+        let head = self.head();
+        self.map(&mut PutBody { head, values: body.values.into_iter() })
+    }
+
+    /// The ids of the parameters of the last layer.
+    fn head(&self) -> HashSet<ParamId> {
+        let mut head = HeadIds { path: Vec::new(), ids: HashSet::new() };
+        self.visit(&mut head);
+        head.ids
     }
 }
 
-/// Freezes parameters and flags outside the head.
-struct FreezeBody(Vec<String>);
-
-impl ModuleMapper for FreezeBody {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.0.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.0.pop();
-    }
-
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if is_head(&self.0) { param } else { param.set_require_grad(false) }
-    }
-
-    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
-        if is_head(&self.0) { flag } else { flag.with_value(false) }
-    }
-}
-
-/// The values of parameters and buffers outside the head, in their order.
-struct BodyValues {
+/// Collects what is called head.
+struct HeadIds {
     path: Vec<String>,
-    values: Vec<TensorData>,
+    ids: HashSet<ParamId>,
 }
 
-impl ModuleVisitor for BodyValues {
+impl ModuleVisitor for HeadIds {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_owned());
     }
@@ -175,7 +162,34 @@ impl ModuleVisitor for BodyValues {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if !is_head(&self.path) {
+        if self.path.iter().any(|name| name == "head") {
+            self.ids.insert(param.id);
+        }
+    }
+}
+
+/// Freezes parameters outside the head, and all flags: a head has no BatchNorm.
+struct FreezeBody(HashSet<ParamId>);
+
+impl ModuleMapper for FreezeBody {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.0.contains(&param.id) { param } else { param.set_require_grad(false) }
+    }
+
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        flag.with_value(false)
+    }
+}
+
+/// The values of parameters and buffers outside the head, in their order.
+struct BodyValues {
+    head: HashSet<ParamId>,
+    values: Vec<TensorData>,
+}
+
+impl ModuleVisitor for BodyValues {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !self.head.contains(&param.id) {
             self.values.push(param.val().without_autodiff().into_data());
         }
     }
@@ -183,21 +197,13 @@ impl ModuleVisitor for BodyValues {
 
 /// Puts them into another network.
 struct PutBody {
-    path: Vec<String>,
+    head: HashSet<ParamId>,
     values: std::vec::IntoIter<TensorData>,
 }
 
 impl ModuleMapper for PutBody {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if is_head(&self.path) {
+        if self.head.contains(&param.id) {
             return param;
         }
         let Some(data) = self.values.next() else { return param };

@@ -195,7 +195,7 @@ fn bound(multipliers: &mut [f64], limit: f64) {
     }
 }
 
-/// `w_k` of each class; positive, because multipliers add up to less than 1 or one class has all.
+/// `w_k` of each class; never negative, because multipliers add up to at most 1.
 fn class_weights(multipliers: &[f64]) -> Vec<f64> {
     let rest = 1.0 - multipliers.iter().sum::<f64>();
     multipliers.iter().map(|value| (rest / multipliers.len() as f64 + value).max(0.0)).collect()

@@ -53,7 +53,8 @@ fn radii_bound_the_changes_and_the_steps() {
         let found = changes(&scene, scene.run(attack.as_ref()));
         assert!(found[0] <= 0.0 && found[4] <= 0.0, "{config:?}: a radius of 0 changes nothing: {found:?}");
         let ordinary = changes(whole, whole.run(attack.as_ref()));
-        for image in [3, 5] {
+        // Where the cross-entropy is climbed, so that the last picture is the best.
+        for image in [3, 5].into_iter().filter(|_| climbs(&config)) {
             assert!(found[image] > 1.2 * ordinary[image], "{config:?}: {found:?} {ordinary:?}");
         }
         let small = scaled(whole, [HALF; COUNT]);
