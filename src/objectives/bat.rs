@@ -69,7 +69,7 @@ impl Objective for Bat {
         let show = |images: &Tensor<4>, logits| crossing.show(images, logits);
         let last = self.config.search.path(victim, batch, seed, climbed, show);
         crossing.show(&last, victim.logits(last.clone()));
-        let (inside, behind) = crossing.finish(last);
+        let (inside, behind) = crossing.finish(&last);
         Pictures { adversarial: Some(behind), inside: Some(inside), ..Pictures::default() }
     }
 
@@ -133,8 +133,8 @@ impl<'a> Crossing<'a> {
     }
 
     /// The pictures on both sides; those that never crossed have the last picture as the second.
-    fn finish(self, last: Tensor<4>) -> (Tensor<4>, Tensor<4>) {
-        let behind = replaced(self.behind, &last, self.crossed.iter().map(|crossed| !crossed));
+    fn finish(self, last: &Tensor<4>) -> (Tensor<4>, Tensor<4>) {
+        let behind = replaced(self.behind, last, self.crossed.iter().map(|crossed| !crossed));
         (self.inside, behind)
     }
 }
@@ -170,7 +170,7 @@ mod tests {
             let logits = Tensor::<2>::from_data(TensorData::new(logits, [3, 2]), &Device::default());
             crossing.show(&pixel(step as f32 + 1.0), logits);
         }
-        let (inside, behind) = crossing.finish(pixel(9.0));
+        let (inside, behind) = crossing.finish(&pixel(9.0));
         assert_eq!(inside.try_to_vec_as::<f32>().expect("f32"), [1.0, 3.0, 0.0]);
         assert_eq!(behind.try_to_vec_as::<f32>().expect("f32"), [2.0, 9.0, 1.0]);
     }

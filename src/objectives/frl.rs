@@ -188,10 +188,10 @@ impl Frl {
 
 /// Cuts off what is below 0 and scales down to a sum of at most `limit`.
 fn bound(multipliers: &mut [f64], limit: f64) {
-    multipliers.iter_mut().for_each(|value| *value = value.max(0.0));
-    let sum: f64 = multipliers.iter().sum();
-    if sum > limit {
-        multipliers.iter_mut().for_each(|value| *value *= limit / sum);
+    let sum: f64 = multipliers.iter().map(|value| value.max(0.0)).sum();
+    let factor = if sum > limit { limit / sum } else { 1.0 };
+    for value in multipliers {
+        *value = value.max(0.0) * factor;
     }
 }
 
@@ -216,8 +216,18 @@ mod tests {
     use super::*;
     use crate::objectives::StandardConfig;
 
-    fn figure(images: usize, clean_error: f64, robust_error: f64) -> Option<ClassFigure> {
-        Some(ClassFigure { images, clean_error, robust_error, clean_loss: 0.0, divergence: 0.0 })
+    /// Figures of classes: pictures, clean error, robust error.
+    fn figures<const K: usize>(classes: [(usize, f64, f64); K]) -> ClassFigures {
+        let figure = |(images, clean_error, robust_error)| {
+            (images > 0).then_some(ClassFigure {
+                images,
+                clean_error,
+                robust_error,
+                clean_loss: 0.0,
+                divergence: 0.0,
+            })
+        };
+        ClassFigures(classes.map(figure).to_vec())
     }
 
     fn objective(config: &FrlConfig) -> Frl {
@@ -236,8 +246,7 @@ mod tests {
     #[test]
     fn multipliers_and_weights_by_hand() {
         let mut frl = objective(&FrlConfig::default());
-        let figures =
-            ClassFigures(vec![figure(10, 0.5, 0.6), figure(10, 0.1, 0.8), figure(10, 0.0, 0.1), None]);
+        let figures = figures([(10, 0.5, 0.6), (10, 0.1, 0.8), (10, 0.0, 0.1), (0, 0.0, 0.0)]);
         frl.end_epoch(Some(&figures));
         near(&frl.state.natural, &[0.01, 0.0, 0.0, 0.0]);
         near(&frl.state.boundary, &[0.0, 0.03, 0.0, 0.0]);
@@ -267,7 +276,7 @@ mod tests {
             FrlConfig { base, ..config.clone() }.build([3, 16, 16], 4).err().expect("refused").to_string();
         assert!(error.contains("margin_rate = 0") && error.contains("standard"), "{error}");
         let mut frl = config.build([3, 16, 16], 2).expect("TRADES has one");
-        frl.end_epoch(Some(&ClassFigures(vec![figure(10, 0.0, 0.0), figure(10, 0.0, 1.0)])));
+        frl.end_epoch(Some(&figures([(10, 0.0, 0.0), (10, 0.0, 1.0)])));
         // Mean boundary error 0.5; 0.2 * (0.5 - 0.1) and 0.2 * (-0.5 - 0.1).
         near(&frl.state.margins, &[-0.12, 0.08]);
         let mut again = config.build([3, 16, 16], 2).expect("valid");

@@ -151,10 +151,9 @@ impl Losses {
     /// The mean over the images, plus the penalties.
     fn reduce(self) -> Loss {
         let mut total = self.main.mean();
-        for part in [self.natural.map(Tensor::mean), self.clean.map(Tensor::mean), self.penalty] {
-            if let Some(part) = part {
-                total = total + part;
-            }
+        let others = [self.natural.map(Tensor::mean), self.clean.map(Tensor::mean), self.penalty];
+        for part in others.into_iter().flatten() {
+            total = total + part;
         }
         Loss { total, terms: self.terms, predictions: argmax(self.logits) }
     }

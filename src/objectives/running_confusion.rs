@@ -51,7 +51,9 @@ impl RunningConfusion {
             back.extend(self.rows.iter().map(|row| row.as_ref().map_or(0.0, |row| row[*class])));
         }
         known.extend(self.rows.iter().map(|row| f32::from(row.is_some())));
-        present.iter().for_each(|class| known[*class] = 0.0);
+        for class in &present {
+            known[*class] = 0.0;
+        }
         let known = Tensor::<2>::from_data(TensorData::new(known, [1, classes]), &device);
         let absent = symmetry.terms(rows * known.clone(), constant(back) * known).sum();
         for (class, row) in present.iter().zip(moved.chunks(classes)) {

@@ -285,7 +285,9 @@ mod tests {
     /// The whole matrix, pair by pair, for very many classes: rows of absent classes are zero.
     fn dense(rows: &[(usize, Vec<f64>)], classes: usize, absent: AbsentPairs) -> f64 {
         let mut row_of = vec![None; classes];
-        rows.iter().for_each(|(class, row)| row_of[*class] = Some(row));
+        for (class, row) in rows {
+            row_of[*class] = Some(row);
+        }
         let mut total = 0.0;
         for i in 0..classes {
             for j in i + 1..classes {

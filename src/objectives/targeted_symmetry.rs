@@ -72,9 +72,10 @@ impl TargetedSymmetry {
             pairs.iter().flat_map(|(a, b)| [batch.labels[*b], batch.labels[*a]]).collect();
         let chosen = batch.select(&rows);
         let goal = Goal::Targeted(targets.clone());
-        let images = match rows.is_empty() {
-            true => chosen.images,
-            false => self.attack.perturb(victim, &chosen, &goal, seed.purpose("targeted")),
+        let images = if rows.is_empty() {
+            chosen.images
+        } else {
+            self.attack.perturb(victim, &chosen, &goal, seed.purpose("targeted"))
         };
         Targeted { rows, targets, images }
     }
@@ -106,7 +107,9 @@ fn penalty(symmetry: &Symmetry, logits: Tensor<2>, labels: &[usize], targets: &[
             let way = if towards_larger { (low, high) } else { (high, low) };
             let on_it = |image: &usize| (&labels[*image], &targets[*image]) == way;
             let images: Vec<usize> = (0..labels.len()).filter(on_it).collect();
-            images.iter().for_each(|image| row[*image] = 1.0 / images.len() as f32);
+            for image in &images {
+                row[*image] = 1.0 / images.len() as f32;
+            }
         }
         let shape = [ways.len(), labels.len()];
         Tensor::<2>::from_data(TensorData::new(weights, shape), &device).matmul(reached.clone())
@@ -178,7 +181,7 @@ mod tests {
             sides: Sides::Both,
         };
         let found = penalty(&symmetry, logits, &[0, 0, 1, 0, 2], &[1, 1, 0, 2, 0]).into_scalar::<f32>();
-        let expected = (0.2 * 0.4 / 0.5 + 0.2 * 0.8 / 0.9) / 2.0;
+        let expected = f32::midpoint(0.2 * 0.4 / 0.5, 0.2 * 0.8 / 0.9);
         assert!((found - expected).abs() < 1e-6, "{found} {expected}");
     }
 }

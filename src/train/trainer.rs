@@ -326,16 +326,13 @@ impl<'a> Loop<'a> {
         let sums = std::mem::take(&mut self.state.sums);
         let due = (epoch + 1).is_multiple_of(config.validate_every) || epoch + 1 == config.epochs;
         self.end_average(due)?;
-        let (validation, best) = match due {
-            true => {
-                let (validation, classes) = self.validate()?;
-                self.job.objective.end_epoch(Some(&classes));
-                (Some(validation), self.keep_if_best(epoch, validation)?)
-            }
-            false => {
-                self.job.objective.end_epoch(None);
-                (None, false)
-            }
+        let (validation, best) = if due {
+            let (validation, classes) = self.validate()?;
+            self.job.objective.end_epoch(Some(&classes));
+            (Some(validation), self.keep_if_best(epoch, validation)?)
+        } else {
+            self.job.objective.end_epoch(None);
+            (None, false)
         };
         self.state.epoch += 1;
         self.state.step = 0;

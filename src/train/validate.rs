@@ -65,7 +65,7 @@ pub(super) fn validate(
             sums.divergence += apart[image];
         }
     }
-    let all = classes.iter().fold(Sums::default(), |all, class| all.plus(class));
+    let all = classes.iter().fold(Sums::default(), Sums::plus);
     let share = |sum: f64| sum / all.images as f64;
     let validation = Validation {
         images: all.images,

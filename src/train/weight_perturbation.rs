@@ -1,6 +1,6 @@
 //! AWP: adversarial weight perturbation.
 //!
-//! Wu, Xia and Wang, "Adversarial weight perturbation helps robust generalization" (NeurIPS 2020). Before each
+//! Wu, Xia and Wang, "Adversarial weight perturbation helps robust generalization" (`NeurIPS` 2020). Before each
 //! update the weights take one step up the loss on the pictures of the step,
 //!
 //! ```text
