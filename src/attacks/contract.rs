@@ -2,6 +2,7 @@
 //! wrong, so that attacks which are broken on purpose show that it would be noticed.
 
 mod broken;
+mod radius;
 
 use burn::module::{ModuleVisitor, Param};
 

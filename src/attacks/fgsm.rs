@@ -76,15 +76,14 @@ impl Attack for Fgsm {
     fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, seed: Seed) -> Tensor<4> {
         let seed = seed.purpose("fgsm");
         Ascent::run(victim, batch, goal, self.config.early_stop, |ascent| {
-            let clean = ascent.batch.images.clone();
-            let images = if self.config.random_start {
-                self.threat.random_start(clean.clone(), &ascent.batch.ids, seed)
-            } else {
-                clean.clone()
-            };
-            let step = self.config.epsilon.value();
-            ascent.climb_on(self.config.loss, InBall::new(&self.threat, step, clean, images), 1);
+            let seed = self.config.random_start.then_some(seed);
+            let place = InBall::start(&self.threat, self.config.epsilon.value(), &ascent.batch, seed);
+            ascent.climb_on(self.config.loss, place, 1);
         })
+    }
+
+    fn scales_radius(&self) -> bool {
+        true
     }
 
     fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool> {

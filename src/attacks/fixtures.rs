@@ -73,6 +73,7 @@ pub fn batch(count: usize, classes: usize, low: f32) -> Batch {
         images: Tensor::from_data(TensorData::new(values, [count, 3, SIDE, SIDE]), &Device::default()),
         labels: (0..count).map(|image| image % classes).collect(),
         ids: (0..count).map(|image| ImageId(image as u64)).collect(),
+        radius_scale: None,
     }
 }
 

@@ -70,6 +70,12 @@ pub trait Attack: Send {
     /// that the audit runs again on what it was given. A slack of 1e-6 is allowed for rounding.
     fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool>;
 
+    /// Whether the attack follows [`Batch::radius_scale`]. One that does not uses the same budget for every
+    /// image, whatever that says.
+    fn scales_radius(&self) -> bool {
+        false
+    }
+
     /// Names of the attacks that this one is made of, in their order; none for an attack that is one thing.
     fn parts(&self) -> Vec<&'static str> {
         Vec::new()

@@ -110,17 +110,16 @@ impl Attack for Momentum {
     fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, seed: Seed) -> Tensor<4> {
         let seed = seed.purpose("momentum-pgd");
         Ascent::run(victim, batch, goal, self.config.early_stop, |ascent| {
-            let clean = ascent.batch.images.clone();
-            let images = if self.config.random_start {
-                self.threat.random_start(clean.clone(), &ascent.batch.ids, seed)
-            } else {
-                clean.clone()
-            };
-            let velocity = clean.zeros_like();
-            let place = InBall::new(&self.threat, self.step_size, clean, images);
+            let seed = self.config.random_start.then_some(seed);
+            let velocity = ascent.batch.images.zeros_like();
+            let place = InBall::start(&self.threat, self.step_size, &ascent.batch, seed);
             let iterate = Moving { place, velocity, decay: self.config.decay };
             ascent.climb_on(self.config.loss, iterate, self.config.steps);
         })
+    }
+
+    fn scales_radius(&self) -> bool {
+        true
     }
 
     fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool> {
@@ -128,13 +127,13 @@ impl Attack for Momentum {
     }
 }
 
-struct Moving<'a> {
-    place: InBall<'a>,
+struct Moving {
+    place: InBall,
     velocity: Tensor<4>,
     decay: f32,
 }
 
-impl Iterate for Moving<'_> {
+impl Iterate for Moving {
     fn pictures(&self) -> Tensor<4> {
         self.place.pictures()
     }
@@ -155,6 +154,7 @@ impl Iterate for Moving<'_> {
 mod tests {
     use super::super::fixtures::values;
     use super::*;
+    use crate::data::ImageId;
     use burn::tensor::Device;
 
     #[test]
@@ -162,7 +162,8 @@ mod tests {
         let tensor = |values: [f32; 2]| Tensor::<4>::from_data([[[values]]], &Device::default());
         let threat = ThreatModel::Ball { norm: Norm::Linf, epsilon: 0.3 };
         let clean = tensor([0.5, 0.5]);
-        let place = InBall::new(&threat, 0.1, clean.clone(), clean);
+        let batch = Batch { images: clean, labels: vec![0], ids: vec![ImageId(0)], radius_scale: None };
+        let place = InBall::start(&threat, 0.1, &batch, None);
         let start = Moving { place, velocity: tensor([0.0, 0.0]), decay: 0.5 };
         // g / |g|_1 is (0.8, 0.2) and then (-0.25, -0.75): the first value still moves up.
         let after = start.step(tensor([1.0, 0.25])).step(tensor([-1.0 / 3.0, -1.0]));

@@ -57,6 +57,7 @@ impl Problem {
                 pairs.map(|(w, x)| x + epsilon * w / length).collect()
             }
             ThreatModel::Ball { norm: Norm::L1, epsilon } => spend(&weights, &clean, *epsilon),
+            ThreatModel::Balls { .. } => panic!("the table has no attack on a batch with radii of its own"),
             ThreatModel::Region { mask } => {
                 let mask = values(mask.clone());
                 let fill = |index: usize, (w, x): (&f32, &f32)| {

@@ -76,6 +76,7 @@ fn pictures(folder: &Path) -> Batch {
         images: Tensor::from_data(TensorData::new(pixels, [rows.len(), 1, 28, 28]), &Device::default()),
         labels: rows.iter().map(|row| usize::from(row[PIXELS])).collect(),
         ids: (0..rows.len() as u64).map(ImageId).collect(),
+        radius_scale: None,
     }
 }
 

@@ -10,6 +10,7 @@ use burn::tensor::{Int, Tensor};
 use super::ascent::{Ascent, Iterate};
 use super::config::{at_least_one, at_most_one, no_l1, positive};
 use super::loss::Loss;
+use super::threat::scales;
 use super::{Attack, AttackConfigError, Goal, Magnitude, Norm, ThreatModel};
 use crate::Seed;
 use crate::data::Batch;
@@ -118,16 +119,15 @@ impl Attack for Pgd {
                 if ascent.is_done() {
                     return;
                 }
-                let clean = ascent.batch.images.clone();
-                let images = if self.config.random_start {
-                    self.threat.random_start(clean.clone(), &ascent.batch.ids, seed.at(restart as u64))
-                } else {
-                    clean.clone()
-                };
-                let iterate = InBall::new(&self.threat, self.step_size, clean, images);
+                let seed = self.config.random_start.then(|| seed.at(restart as u64));
+                let iterate = InBall::start(&self.threat, self.step_size, &ascent.batch, seed);
                 ascent.climb_on(self.config.loss, iterate, self.config.steps);
             }
         })
+    }
+
+    fn scales_radius(&self) -> bool {
+        true
     }
 
     fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool> {
@@ -135,37 +135,50 @@ impl Attack for Pgd {
     }
 }
 
-/// Steps of one length in a ball, along the sign of the gradient (L-inf) or the gradient itself.
-pub(super) struct InBall<'a> {
-    threat: &'a ThreatModel,
+/// Steps of one length in a ball, along the sign of the gradient (L-inf) or the gradient itself. Where the
+/// images have radii of their own, their steps are scaled alike.
+pub(super) struct InBall {
+    threat: ThreatModel,
     step_size: f32,
+    /// `[N, 1, 1, 1]`, where the radii differ.
+    scales: Option<Tensor<4>>,
     clean: Tensor<4>,
     images: Tensor<4>,
 }
 
-impl<'a> InBall<'a> {
-    /// Starts at some pictures of the ball around the clean ones.
-    pub fn new(threat: &'a ThreatModel, step_size: f32, clean: Tensor<4>, images: Tensor<4>) -> Self {
-        Self { threat, step_size, clean, images }
+impl InBall {
+    /// Starts at the clean pictures, or at random in the ball if there is a seed.
+    pub fn start(threat: &ThreatModel, step_size: f32, batch: &Batch, seed: Option<Seed>) -> Self {
+        let (threat, clean) = (threat.for_batch(batch), batch.images.clone());
+        let images = match seed {
+            Some(seed) => threat.random_start(clean.clone(), &batch.ids, seed),
+            None => clean.clone(),
+        };
+        Self { threat, step_size, scales: scales(batch), clean, images }
     }
 
     /// The pictures one step further in a direction, back in the ball.
     #[must_use]
     pub fn moved(self, direction: Tensor<4>) -> Self {
         let direction = match self.threat {
-            ThreatModel::Ball { norm: Norm::L2, .. } => {
+            ThreatModel::Ball { norm: Norm::L2, .. } | ThreatModel::Balls { norm: Norm::L2, .. } => {
                 // The largest entry is 1 (or all are 0), so the length cannot underflow.
                 let length = direction.clone().square().sum_dims(&[1, 2, 3]).sqrt();
                 direction / length.clamp_min(f32::MIN_POSITIVE)
             }
             _ => direction.sign(),
         };
-        let moved = self.images + direction.mul_scalar(self.step_size);
+        let step = direction.mul_scalar(self.step_size);
+        let step = match &self.scales {
+            Some(scales) => step * scales.clone(),
+            None => step,
+        };
+        let moved = self.images + step;
         Self { images: self.threat.project(self.clean.clone(), moved), ..self }
     }
 }
 
-impl Iterate for InBall<'_> {
+impl Iterate for InBall {
     fn pictures(&self) -> Tensor<4> {
         self.images.clone()
     }
@@ -175,6 +188,12 @@ impl Iterate for InBall<'_> {
     }
 
     fn select(self, rows: Tensor<1, Int>) -> Self {
-        Self { clean: self.clean.select(0, rows.clone()), images: self.images.select(0, rows), ..self }
+        Self {
+            threat: self.threat.select(rows.clone()),
+            scales: self.scales.map(|scales| scales.select(0, rows.clone())),
+            clean: self.clean.select(0, rows.clone()),
+            images: self.images.select(0, rows),
+            ..self
+        }
     }
 }

@@ -1,11 +1,11 @@
 //! Threat models: which pictures an attacker may make of a clean one.
 
-use burn::tensor::{Bool, Tensor, TensorData};
+use burn::tensor::{Bool, Int, Tensor, TensorData};
 use rand::{Rng, RngExt};
 
 use super::projection::onto_ball;
 use crate::Seed;
-use crate::data::ImageId;
+use crate::data::{Batch, ImageId};
 
 /// What rounding may add to a distance or to the range of pixels.
 const SLACK: f32 = 1e-6;
@@ -35,6 +35,13 @@ pub enum ThreatModel {
         /// The distance, in units of pixels in `[0, 1]`.
         epsilon: f32,
     },
+    /// Every pixel, within a distance of its own for each picture.
+    Balls {
+        /// How distance is measured.
+        norm: Norm,
+        /// The distances, `[N, 1, 1, 1]`, in the same units.
+        epsilon: Tensor<4>,
+    },
     /// Any value, in some pixels.
     Region {
         /// 1 where the attacker may write, 0 elsewhere: `[1 or N, 1, H, W]`.
@@ -43,6 +50,26 @@ pub enum ThreatModel {
 }
 
 impl ThreatModel {
+    /// The threat model for a batch: where that scales the radii of its images, a ball has one for each.
+    #[must_use]
+    pub fn for_batch(&self, batch: &Batch) -> Self {
+        match (self, scales(batch)) {
+            (Self::Ball { norm, epsilon }, Some(scales)) => {
+                Self::Balls { norm: *norm, epsilon: scales.mul_scalar(*epsilon) }
+            }
+            _ => self.clone(),
+        }
+    }
+
+    /// The threat model of some of the pictures.
+    #[must_use]
+    pub(super) fn select(self, rows: Tensor<1, Int>) -> Self {
+        match self {
+            Self::Balls { norm, epsilon } => Self::Balls { norm, epsilon: epsilon.select(0, rows) },
+            other => other,
+        }
+    }
+
     /// A random picture of the threat model for each clean one, drawn by the image's id: uniform in the
     /// part of the L-inf box that lies in `[0, 1]`, uniform in the L2 or L1 ball (and then clipped), uniform
     /// in `[0, 1]` inside a region.
@@ -53,8 +80,12 @@ impl ThreatModel {
         for id in ids {
             let mut rng = seed.at(id.0).rng();
             match self {
-                Self::Ball { norm: Norm::L2, .. } => in_unit_ball(size, &mut rng, &mut values),
-                Self::Ball { norm: Norm::L1, .. } => in_unit_l1_ball(size, &mut rng, &mut values),
+                Self::Ball { norm: Norm::L2, .. } | Self::Balls { norm: Norm::L2, .. } => {
+                    in_unit_ball(size, &mut rng, &mut values);
+                }
+                Self::Ball { norm: Norm::L1, .. } | Self::Balls { norm: Norm::L1, .. } => {
+                    in_unit_l1_ball(size, &mut rng, &mut values);
+                }
                 _ => values.extend((0..size).map(|_| rng.random_range(0.0_f32..1.0))),
             }
         }
@@ -66,6 +97,12 @@ impl ThreatModel {
                 low.clone() + drawn * (high - low)
             }
             Self::Ball { norm: Norm::L2 | Norm::L1, epsilon } => clean.clone() + drawn.mul_scalar(*epsilon),
+            Self::Balls { norm: Norm::Linf, epsilon } => {
+                let low = (clean.clone() - epsilon.clone()).clamp_min(0.0);
+                let high = (clean.clone() + epsilon.clone()).clamp_max(1.0);
+                low.clone() + drawn * (high - low)
+            }
+            Self::Balls { norm: Norm::L2 | Norm::L1, epsilon } => clean.clone() + drawn * epsilon.clone(),
             Self::Region { .. } => drawn,
         };
         self.project(clean, start)
@@ -85,20 +122,24 @@ impl ThreatModel {
             }
             Self::Ball { norm: Norm::L2, epsilon } => {
                 let change = images - clean.clone();
-                let length = change.clone().square().sum_dims(&[1, 2, 3]).sqrt();
-                // Where there is no change, any factor will do.
-                let factor = length.clamp_min(f32::MIN_POSITIVE).recip().mul_scalar(*epsilon).clamp_max(1.0);
-                (clean + change * factor).clamp(0.0, 1.0)
+                let shorter = per_length(&change).mul_scalar(*epsilon).clamp_max(1.0);
+                (clean + change * shorter).clamp(0.0, 1.0)
             }
             Self::Ball { norm: Norm::L1, epsilon } => {
-                let (shape, device) = (clean.dims(), clean.device());
-                let size = shape[1] * shape[2] * shape[3];
-                let (clean, mut points) = (host(clean), host(images));
-                for (clean, point) in clean.chunks(size.max(1)).zip(points.chunks_mut(size.max(1))) {
-                    onto_ball(Norm::L1, clean, *epsilon, point);
-                }
-                Tensor::from_data(TensorData::new(points, shape), &device)
+                let radii = vec![*epsilon; clean.dims()[0]];
+                onto_l1_balls(clean, images, &radii)
             }
+            Self::Balls { norm: Norm::Linf, epsilon } => {
+                let low = clean.clone() - epsilon.clone();
+                let high = clean + epsilon.clone();
+                images.max_pair(low).min_pair(high).clamp(0.0, 1.0)
+            }
+            Self::Balls { norm: Norm::L2, epsilon } => {
+                let change = images - clean.clone();
+                let shorter = (per_length(&change) * epsilon.clone()).clamp_max(1.0);
+                (clean + change * shorter).clamp(0.0, 1.0)
+            }
+            Self::Balls { norm: Norm::L1, epsilon } => onto_l1_balls(clean, images, &host(epsilon.clone())),
             Self::Region { mask } => {
                 let inside = writable(mask, clean.dims());
                 clean.mask_where(inside, images.clamp(0.0, 1.0))
@@ -111,24 +152,18 @@ impl ThreatModel {
     pub fn contains(&self, clean: Tensor<4>, images: Tensor<4>) -> Vec<bool> {
         let [_, channels, height, width] = clean.dims();
         let area = height * width;
-        let mask = match self {
-            Self::Ball { .. } => Vec::new(),
-            Self::Region { mask } => host(mask.clone()),
+        let (mask, radii) = match self {
+            Self::Ball { .. } => (Vec::new(), Vec::new()),
+            Self::Balls { epsilon, .. } => (Vec::new(), host(epsilon.clone())),
+            Self::Region { mask } => (host(mask.clone()), Vec::new()),
         };
         let (clean, images) = (host(clean), host(images));
         let rows = clean.chunks(channels * area).zip(images.chunks(channels * area)).enumerate();
         rows.map(|(row, (clean, image))| {
-            let mut changes = clean.iter().zip(image).map(|(before, after)| (after - before).abs());
+            let changes = clean.iter().zip(image).map(|(before, after)| (after - before).abs());
             let allowed = match self {
-                Self::Ball { norm: Norm::Linf, epsilon } => changes.all(|change| change <= epsilon + SLACK),
-                Self::Ball { norm: Norm::L2, epsilon } => {
-                    let length = changes.map(|change| f64::from(change).powi(2)).sum::<f64>().sqrt();
-                    length <= f64::from(epsilon * (1.0 + 10.0 * SLACK) + SLACK)
-                }
-                Self::Ball { norm: Norm::L1, epsilon } => {
-                    let length = changes.map(f64::from).sum::<f64>();
-                    length <= f64::from(epsilon * (1.0 + 10.0 * SLACK) + SLACK)
-                }
+                Self::Ball { norm, epsilon } => is_within(*norm, *epsilon, changes),
+                Self::Balls { norm, .. } => is_within(*norm, radii[row], changes),
                 Self::Region { .. } => {
                     let mask = &mask[if mask.len() == area { 0 } else { row * area }..][..area];
                     changes.enumerate().all(|(index, change)| mask[index % area] > 0.5 || change <= SLACK)
@@ -138,6 +173,40 @@ impl ThreatModel {
         })
         .collect()
     }
+}
+
+/// How many times its radius each image of a batch has, `[N, 1, 1, 1]`, where the batch says so.
+pub(super) fn scales(batch: &Batch) -> Option<Tensor<4>> {
+    let scales = batch.radius_scale.clone()?;
+    let shape = [scales.len(), 1, 1, 1];
+    Some(Tensor::from_data(TensorData::new(scales, shape), &batch.images.device()))
+}
+
+/// Whether changes, without their signs, are within a distance, with some slack for rounding.
+fn is_within(norm: Norm, epsilon: f32, mut changes: impl Iterator<Item = f32>) -> bool {
+    let most = f64::from(epsilon * (1.0 + 10.0 * SLACK) + SLACK);
+    match norm {
+        Norm::Linf => changes.all(|change| change <= epsilon + SLACK),
+        Norm::L2 => changes.map(|change| f64::from(change).powi(2)).sum::<f64>().sqrt() <= most,
+        Norm::L1 => changes.map(f64::from).sum::<f64>() <= most,
+    }
+}
+
+/// One over the Euclidean length of each change, `[N, 1, 1, 1]`. Where there is no change any factor
+/// will do.
+fn per_length(change: &Tensor<4>) -> Tensor<4> {
+    change.clone().square().sum_dims(&[1, 2, 3]).sqrt().clamp_min(f32::MIN_POSITIVE).recip()
+}
+
+/// The nearest points of the L1 balls with these radii around the clean pictures, within `[0, 1]`.
+fn onto_l1_balls(clean: Tensor<4>, images: Tensor<4>, radii: &[f32]) -> Tensor<4> {
+    let (shape, device) = (clean.dims(), clean.device());
+    let size = (shape[1] * shape[2] * shape[3]).max(1);
+    let (clean, mut points) = (host(clean), host(images));
+    for ((clean, point), radius) in clean.chunks(size).zip(points.chunks_mut(size)).zip(radii) {
+        onto_ball(Norm::L1, clean, *radius, point);
+    }
+    Tensor::from_data(TensorData::new(points, shape), &device)
 }
 
 /// Whether a value is in `[0, 1]` up to rounding.
@@ -218,13 +287,13 @@ mod tests {
     }
 
     fn models(epsilon: f32) -> [ThreatModel; 4] {
-        [Norm::Linf, Norm::L2, Norm::L1]
-            .map(|norm| ThreatModel::Ball { norm, epsilon })
-            .into_iter()
-            .chain([region()])
-            .collect::<Vec<_>>()
-            .try_into()
-            .expect("four")
+        let [linf, l2, l1] = [Norm::Linf, Norm::L2, Norm::L1].map(|norm| ThreatModel::Ball { norm, epsilon });
+        [linf, l2, l1, region()]
+    }
+
+    /// A batch of clean pictures whose second image may use half the radius.
+    fn halved(clean: Tensor<4>) -> Batch {
+        Batch { images: clean, labels: vec![0, 1], ids: ids(), radius_scale: Some(vec![1.0, 0.5]) }
     }
 
     fn pictures() -> impl Strategy<Value = Vec<f32>> {
@@ -257,6 +326,32 @@ mod tests {
                 let start = model.random_start(tensor(clean.clone()), &ids(), Seed::new(seed));
                 prop_assert_eq!(model.contains(tensor(clean.clone()), start), [true, true]);
             }
+        }
+    }
+
+    /// Row by row, balls with radii of their own are balls with that radius.
+    #[test]
+    fn each_picture_may_have_a_radius_of_its_own() {
+        let clean = tensor((0..SIZE).map(|index| index as f32 / SIZE as f32).collect());
+        let moved = clean.clone().mul_scalar(-1.0).add_scalar(0.9);
+        for (whole, half) in models(0.4).into_iter().zip(models(0.2)) {
+            let both = whole.for_batch(&halved(clean.clone()));
+            let project = |model: &ThreatModel| host(model.project(clean.clone(), moved.clone()));
+            let start = |model: &ThreatModel| host(model.random_start(clean.clone(), &ids(), Seed::new(4)));
+            for [both, whole, half] in
+                [[&both, &whole, &half].map(project), [&both, &whole, &half].map(start)]
+            {
+                assert_eq!(both[..SIZE / 2], whole[..SIZE / 2]);
+                assert_eq!(both[SIZE / 2..], half[SIZE / 2..]);
+            }
+            let second = both.clone().select(Tensor::from_data([1_i64], &Device::default()));
+            let alone = second.project(clean.clone().slice(1..2), moved.clone().slice(1..2));
+            assert_eq!(host(alone), project(&both)[SIZE / 2..]);
+        }
+        for model in &models(0.4)[..3] {
+            let both = model.for_batch(&halved(clean.clone()));
+            let edge = model.project(clean.clone(), moved.clone());
+            assert_eq!(both.contains(clean.clone(), edge), [true, false], "{model:?}");
         }
     }
 

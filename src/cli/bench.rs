@@ -134,6 +134,7 @@ impl Bench {
             images: Tensor::from_data(TensorData::new(pixels, [batch, 3, side, side]), &device),
             labels: (0..batch).map(|image| image % classes).collect(),
             ids: (0..batch as u64).map(ImageId).collect(),
+            radius_scale: None,
         };
         Self { case, network, optimizer: SgdConfig::new().with_momentum(Some(momentum)).init(), batch }
     }
@@ -176,6 +177,7 @@ impl Bench {
                 attack: AttackConfig::Roa(attack),
                 ..AdversarialConfig::default()
             })),
+            ..SyFarConfig::default()
         });
         let mut objective = config.build(self.network.input_shape(), self.case.classes)?;
         let batch = self.batch.clone();

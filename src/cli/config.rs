@@ -76,7 +76,7 @@ where
     for set in sets {
         let (key, value) = parse_set(set)?;
         match value {
-            Value::Table(inner) => flatten(&key, inner, &mut given),
+            Value::Table(inner) if !inner.is_empty() => flatten(&key, inner, &mut given),
             value => given.push((key, value)),
         }
     }
@@ -126,7 +126,7 @@ fn flatten(prefix: &str, table: Table, found: &mut Vec<(String, Value)>) {
     for (key, value) in entries {
         let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
         match value {
-            Value::Table(inner) => flatten(&key, inner, found),
+            Value::Table(inner) if !inner.is_empty() => flatten(&key, inner, found),
             value => found.push((key, value)),
         }
     }
@@ -157,7 +157,15 @@ fn apply<T: DeserializeOwned + Serialize>(
         if is_new_kind {
             place.clear();
         }
-        place.insert(last.to_owned(), value);
+        match value {
+            // An empty table turns an option on with its defaults and changes nothing that is there.
+            Value::Table(inner) if inner.is_empty() => {
+                place.entry(last).or_insert(Value::Table(inner));
+            }
+            value => {
+                place.insert(last.to_owned(), value);
+            }
+        }
         if is_new_kind {
             *table = table_of(&parse::<T>(std::mem::take(table))?)?;
         }
@@ -208,6 +216,7 @@ mod tests {
         data: String,
         train: Inner,
         way: Way,
+        more: Option<Inner>,
     }
 
     #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -269,6 +278,22 @@ mod tests {
         assert_eq!(way(&["way={rate=0.25, kind='fast'}"]), Way::Fast { rate: 0.25 });
         let text = toml::to_string(&Outer::default()).expect("TOML");
         assert!(text.contains("rate = 0.4\n"), "{text}");
+    }
+
+    #[test]
+    fn an_empty_table_turns_an_option_on_with_its_defaults() {
+        assert_eq!(sets(&[]).expect("good").more, None);
+        assert_eq!(sets(&["more={}"]).expect("good").more, Some(Inner::default()));
+        let both = sets(&["more.epochs=8", "more={}", "train={}", "way={}"]).expect("good");
+        assert_eq!(
+            (both.more.expect("on").epochs, both.train, both.way),
+            (8, Inner::default(), Way::default())
+        );
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let file = directory.path().join("c.toml");
+        std::fs::write(&file, "[more]\n").expect("written");
+        let config: Outer = load(Some(&file), &[]).expect("good");
+        assert_eq!(config.more, Some(Inner::default()));
     }
 
     #[test]

@@ -70,6 +70,8 @@ pub(super) struct ModelSection {
     pub preprocessing: Preprocessing,
     /// A model directory to start from instead of random weights; it then decides the keys above.
     pub from: Option<PathBuf>,
+    /// Keep the body of that model and draw a new last layer, for other classes.
+    pub new_head: bool,
 }
 
 /// The validation after each epoch.
@@ -181,14 +183,27 @@ pub(super) fn run(
 fn start_model(config: &TrainRunConfig, data: &Dataset) -> anyhow::Result<Model> {
     let device = Device::default().autodiff();
     let Some(from) = &config.model.from else {
+        if config.model.new_head {
+            let missing =
+                "model.new_head is true and model.from is missing: give the model directory to start from";
+            return Err(ConfigError::Value(missing.to_owned()).into());
+        }
         let ModelSection { architecture, preprocessing, .. } = &config.model;
         let model = ModelConfig::new(*architecture, data.classes.clone(), preprocessing.clone());
         model.check().map_err(|reason| ConfigError::Value(format!("model.{reason}")))?;
         let network = model.build(Seed::new(config.seed).purpose("weights"), &device);
         return Ok(Model { config: model, network });
     };
+    if config.model.new_head {
+        let seed = Seed::new(config.seed).purpose("weights");
+        return Ok(Model::load_with_new_head(from, data.classes.clone(), seed, &device)?);
+    }
     let model = Model::load(from, &device)?;
-    super::same_classes(&model.config.classes, &data.classes, from)?;
+    super::same_classes(&model.config.classes, &data.classes, from).map_err(|error| {
+        anyhow::anyhow!(
+            "{error} To keep its body under a new head for these classes: --set model.new_head=true"
+        )
+    })?;
     Ok(model)
 }
 

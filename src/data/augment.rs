@@ -48,7 +48,7 @@ pub fn augment(batch: &Batch, config: &AugmentConfig, seed: Seed) -> Batch {
         },
     );
     let images = Tensor::from_data(TensorData::new(after, batch.shape()), &batch.images.device());
-    Batch { images, labels: batch.labels.clone(), ids: batch.ids.clone() }
+    Batch { images, ..batch.clone() }
 }
 
 fn pixels(batch: &Batch) -> Vec<f32> {
@@ -105,6 +105,7 @@ mod tests {
             images: Tensor::from_data(TensorData::new(values, [count, 3, 8, 6]), &Device::default()),
             labels: (0..count).collect(),
             ids: (0..count).map(|id| ImageId(id as u64 * 77)).collect(),
+            radius_scale: None,
         }
     }
 

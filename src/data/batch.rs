@@ -16,6 +16,9 @@ pub struct Batch {
     pub labels: Vec<usize>,
     /// `N` stable ids.
     pub ids: Vec<ImageId>,
+    /// How many times its radius an attack in a ball may use on each image, `N` numbers of 0 or more; 1 for
+    /// all where absent. Class-wise training methods set it.
+    pub radius_scale: Option<Vec<f32>>,
 }
 
 impl Batch {
@@ -42,7 +45,21 @@ impl Batch {
             images: self.images.clone().select(0, class_tensor(rows, &device)),
             labels: rows.iter().map(|&row| self.labels[row]).collect(),
             ids: rows.iter().map(|&row| self.ids[row]).collect(),
+            radius_scale: self
+                .radius_scale
+                .as_ref()
+                .map(|scales| rows.iter().map(|&row| scales[row]).collect()),
         }
+    }
+
+    /// The same images with other radii: `N` factors of 0 or more, on top of those that there are.
+    #[must_use]
+    pub fn scale_radii(&self, factors: &[f32]) -> Self {
+        let scales = match &self.radius_scale {
+            Some(scales) => scales.iter().zip(factors).map(|(scale, factor)| scale * factor).collect(),
+            None => factors.to_vec(),
+        };
+        Self { radius_scale: Some(scales), ..self.clone() }
     }
 }
 
@@ -61,8 +78,10 @@ mod tests {
     fn rows_are_selected_with_their_labels_and_ids() {
         let images =
             Tensor::from_data(TensorData::new(vec![0.1_f32, 0.2, 0.3], [3, 1, 1, 1]), &Device::default());
-        let batch = Batch { images, labels: vec![4, 5, 6], ids: (7..10).map(ImageId).collect() };
-        let some = batch.select(&[2, 0]);
+        let ids = (7..10).map(ImageId).collect();
+        let batch = Batch { images, labels: vec![4, 5, 6], ids, radius_scale: None };
+        let some = batch.scale_radii(&[1.0, 2.0, 3.0]).scale_radii(&[0.5, 1.0, 2.0]).select(&[2, 0]);
+        assert_eq!(some.radius_scale, Some(vec![6.0, 0.5]));
         assert_eq!(some.images.try_into_vec_as::<f32>().expect("f32"), [0.3, 0.1]);
         assert_eq!((some.labels, some.ids), (vec![6, 4], vec![ImageId(9), ImageId(7)]));
     }

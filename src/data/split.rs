@@ -143,6 +143,7 @@ impl Split {
             images: Tensor::from_data(TensorData::new(pixels, shape), device),
             labels: rows.iter().map(|&row| self.labels[row]).collect(),
             ids: rows.iter().map(|&row| self.ids[row]).collect(),
+            radius_scale: None,
         })
     }
 

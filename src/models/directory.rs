@@ -159,6 +159,26 @@ impl Model {
     }
 }
 
+impl Model {
+    /// The body of a saved model under a new head for other classes, whose weights are drawn from a seed.
+    ///
+    /// # Errors
+    /// As for [`Model::load`], and where there are fewer than two classes.
+    pub fn load_with_new_head(
+        directory: &Path,
+        classes: Vec<String>,
+        seed: Seed,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let old = Self::load(directory, device)?;
+        let config = ModelConfig { classes, ..old.config };
+        let path = directory.join("config.json");
+        config.check().map_err(|reason| ModelError::Config { path, reason })?;
+        let network = config.build(seed, device).with_body_of(&old.network);
+        Ok(Self { config, network })
+    }
+}
+
 fn read_config(path: &Path) -> Result<ModelConfig, ModelError> {
     let text = fs::read_to_string(path).map_err(|source| ModelError::Io { path: path.to_owned(), source })?;
     let fail = |reason| ModelError::Config { path: path.to_owned(), reason };

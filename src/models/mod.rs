@@ -15,7 +15,7 @@ pub use crate::nn::{Precision, PrecisionError};
 pub use classifier::Classifier;
 pub use directory::{Model, ModelConfig, ModelError};
 pub use face_cnn::{FaceCnn, FaceCnnConfig};
-pub use network::{Architecture, Network, Preprocessing};
+pub use network::{Architecture, Network, Preprocessing, Trainable};
 pub use pre_act_resnet::{PreActResNet, PreActResNetConfig};
 pub use vgg::{Vgg, VggConfig};
 pub use victim::{Cost, InputGradient, Victim};

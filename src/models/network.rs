@@ -1,7 +1,9 @@
 //! The architectures that a model directory can name.
 
-use burn::module::{Module, ModuleVisitor, Param};
-use burn::tensor::{Device, Tensor};
+use std::collections::HashSet;
+
+use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
     Classifier, FaceCnn, FaceCnnConfig, PreActResNet, PreActResNetConfig, Vgg, VggConfig, Vit, VitConfig,
@@ -99,6 +101,117 @@ impl Network {
                 Self::VitTiny(Vit::new(&config, seed, device))
             }
         }
+    }
+}
+
+/// Which parameters are trained.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trainable {
+    /// All.
+    #[default]
+    All,
+    /// Those of the last layer. Everything before it stays as it is, and its BatchNorm uses its running
+    /// statistics and does not change them.
+    Head,
+}
+
+impl Network {
+    /// The network with only these parameters trainable.
+    #[must_use]
+    pub fn trained_in(self, trainable: Trainable) -> Self {
+        match trainable {
+            Trainable::All => self,
+            Trainable::Head => {
+                let head = self.head();
+                self.map(&mut FreezeBody(head))
+            }
+        }
+    }
+
+    /// The network with the body of another of the same architecture, whatever that one's classes: all but
+    /// the last layer.
+    pub(super) fn with_body_of(self, other: &Self) -> Self {
+        let mut body = BodyValues { head: other.head(), values: Vec::new() };
+        other.visit(&mut body);
+        let head = self.head();
+        self.map(&mut PutBody { head, values: body.values.into_iter() })
+    }
+
+    /// The ids of the parameters of the last layer.
+    fn head(&self) -> HashSet<ParamId> {
+        let mut head = HeadIds { path: Vec::new(), ids: HashSet::new() };
+        self.visit(&mut head);
+        head.ids
+    }
+}
+
+/// Collects what is called head.
+struct HeadIds {
+    path: Vec<String>,
+    ids: HashSet<ParamId>,
+}
+
+impl ModuleVisitor for HeadIds {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if self.path.iter().any(|name| name == "head") {
+            self.ids.insert(param.id);
+        }
+    }
+}
+
+/// Freezes parameters outside the head, and all flags: a head has no BatchNorm.
+struct FreezeBody(HashSet<ParamId>);
+
+impl ModuleMapper for FreezeBody {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.0.contains(&param.id) { param } else { param.set_require_grad(false) }
+    }
+
+    fn map_flag(&mut self, flag: Param<Flag>) -> Param<Flag> {
+        flag.with_value(false)
+    }
+}
+
+/// The values of parameters and buffers outside the head, in their order.
+struct BodyValues {
+    head: HashSet<ParamId>,
+    values: Vec<TensorData>,
+}
+
+impl ModuleVisitor for BodyValues {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !self.head.contains(&param.id) {
+            self.values.push(param.val().without_autodiff().into_data());
+        }
+    }
+}
+
+/// Puts them into another network.
+struct PutBody {
+    head: HashSet<ParamId>,
+    values: std::vec::IntoIter<TensorData>,
+}
+
+impl ModuleMapper for PutBody {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.head.contains(&param.id) {
+            return param;
+        }
+        let Some(data) = self.values.next() else { return param };
+        param.map(|old| {
+            let (tracked, device) = (old.is_require_grad(), old.device());
+            let plain = Tensor::from_data(data, &device.clone().without_autodiff());
+            if device.is_autodiff() { plain.autodiff().set_require_grad(tracked) } else { plain }
+        })
     }
 }
 

@@ -6,7 +6,7 @@
 //! come back.
 
 use super::config::{not_negative, positive};
-use super::{Losses, Objective, ObjectiveConfigError, Term};
+use super::{Losses, Objective, ObjectiveConfigError, Pictures, Term};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, Goal, RoaConfig, cross_entropy};
 use crate::data::Batch;
@@ -58,8 +58,16 @@ impl Objective for Adversarial {
         "adversarial"
     }
 
-    fn losses(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Losses {
+    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
         let adversarial = self.attack.perturb(victim, batch, &Goal::Untargeted, seed);
+        Pictures { adversarial: Some(adversarial), ..Pictures::default() }
+    }
+
+    fn scales_radius(&self) -> bool {
+        self.attack.scales_radius()
+    }
+
+    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
         let mut terms = Vec::new();
         let mut clean = None;
         if self.clean > 0.0 {
@@ -67,9 +75,9 @@ impl Objective for Adversarial {
             terms.push(Term::new("clean", &loss.clone().mean()));
             clean = Some(loss.mul_scalar(self.clean));
         }
-        let logits = student.forward(adversarial);
+        let logits = student.forward(pictures.adversarial(batch));
         let robust = cross_entropy(logits.clone(), &batch.labels);
         terms.push(Term::new("adversarial", &robust.clone().mean()));
-        Losses { main: robust.mul_scalar(self.robust), clean, penalty: None, terms, logits }
+        Losses { clean, ..Losses::new(robust.mul_scalar(self.robust), terms, logits) }
     }
 }

@@ -1,8 +1,8 @@
 //! Objectives as a person configures them.
 
 use super::{
-    AdversarialConfig, FaalConfig, MartConfig, Objective, SpecNormConfig, Standard, StandardConfig,
-    SyFarConfig, TradesConfig,
+    AdversarialConfig, BatConfig, CfaConfig, DafaConfig, FaalConfig, FrlConfig, MartConfig, Objective,
+    SpecNormConfig, Standard, StandardConfig, SyFarConfig, TradesConfig, WatConfig,
 };
 use crate::attacks::AttackConfigError;
 
@@ -26,12 +26,22 @@ pub enum ObjectiveConfig {
     Trades(TradesConfig),
     /// Boosted cross-entropy and a divergence that looks at misclassified pictures.
     Mart(MartConfig),
+    /// Balanced adversarial training: pictures just before and just behind the boundary.
+    Bat(BatConfig),
     /// The symmetry penalty on a base.
     SyFar(SyFarConfig),
     /// Class weights by distributionally robust optimisation on a base.
     Faal(FaalConfig),
     /// Regularisation of the confusion matrix's spectral norm on a base.
     SpecNorm(SpecNormConfig),
+    /// Class weights, and radii, by constraints on validation errors, on a base.
+    Frl(FrlConfig),
+    /// Radii and trade-offs by the training accuracy of each class, on a base.
+    Cfa(CfaConfig),
+    /// Class weights by the Hedge algorithm on validation losses, on a base.
+    Wat(WatConfig),
+    /// Class weights and radii by the similarity of classes, on a base.
+    Dafa(DafaConfig),
 }
 
 impl Default for ObjectiveConfig {
@@ -53,6 +63,20 @@ pub enum ObjectiveConfigError {
         /// What it may be.
         expected: &'static str,
     },
+    /// The attack of a base has no radius that a class could have more or less of.
+    #[error(
+        "objective: {method} gives each class a radius of its own, and the attack of its base `{base}` does not \
+         follow it, expected fgsm, pgd, momentum-pgd or the search of trades, mart or bat; choose one of these, \
+         or {off}"
+    )]
+    Radius {
+        /// The method.
+        method: &'static str,
+        /// Its base.
+        base: &'static str,
+        /// How to do without.
+        off: &'static str,
+    },
     /// Its attack cannot be made.
     #[error("objective.{0}")]
     Attack(#[from] AttackConfigError),
@@ -73,9 +97,14 @@ impl ObjectiveConfig {
             Self::Adversarial(config) => Box::new(config.build(input_shape)?),
             Self::Trades(config) => Box::new(config.build(input_shape)?),
             Self::Mart(config) => Box::new(config.build(input_shape)?),
+            Self::Bat(config) => Box::new(config.build()?),
             Self::SyFar(config) => Box::new(config.build(input_shape, classes)?),
             Self::Faal(config) => Box::new(config.build(input_shape, classes)?),
             Self::SpecNorm(config) => Box::new(config.build(input_shape, classes)?),
+            Self::Frl(config) => Box::new(config.build(input_shape, classes)?),
+            Self::Cfa(config) => Box::new(config.build(input_shape, classes)?),
+            Self::Wat(config) => Box::new(config.build(input_shape, classes)?),
+            Self::Dafa(config) => Box::new(config.build(input_shape, classes)?),
         })
     }
 }
@@ -99,4 +128,16 @@ pub(super) fn at_least_one(key: &'static str, found: usize) -> Result<(), Object
         return Ok(());
     }
     Err(ObjectiveConfigError::Value { key, found: found as f64, expected: "at least 1" })
+}
+
+/// Refuses a base whose attack does not follow the radii of classes.
+pub(super) fn scaling(
+    method: &'static str,
+    base: &dyn Objective,
+    off: &'static str,
+) -> Result<(), ObjectiveConfigError> {
+    if base.scales_radius() {
+        return Ok(());
+    }
+    Err(ObjectiveConfigError::Radius { method, base: base.name(), off })
 }

@@ -21,7 +21,10 @@
 use burn::tensor::activation::softmax;
 
 use super::config::not_negative;
-use super::{Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Term, TradesConfig, host};
+use super::{
+    ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Term, TradesConfig,
+    host,
+};
 use crate::Seed;
 use crate::attacks::cross_entropy;
 use crate::data::Batch;
@@ -121,10 +124,21 @@ impl Objective for Faal {
         "faal"
     }
 
-    fn losses(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Losses {
-        let mut losses = self.base.losses(student, victim, batch, seed);
-        let finite = losses.terms.iter().all(|term| term.value.is_finite());
-        if finite {
+    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+        self.base.attack(victim, batch, seed)
+    }
+
+    fn scales_radius(&self) -> bool {
+        self.base.scales_radius()
+    }
+
+    fn plain_losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
+        self.base.plain_losses(student, batch, pictures)
+    }
+
+    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
+        let mut losses = self.base.losses(student, batch, pictures);
+        if losses.is_finite() {
             let weights = self.weights(&losses, &batch.labels);
             let largest = weights.iter().fold(0.0_f64, |largest, weight| largest.max(*weight));
             losses.weigh(&weights);
@@ -133,8 +147,8 @@ impl Objective for Faal {
         losses
     }
 
-    fn end_epoch(&mut self) {
-        self.base.end_epoch();
+    fn end_epoch(&mut self, validation: Option<&ClassFigures>) {
+        self.base.end_epoch(validation);
     }
 
     fn state(&self) -> serde_json::Value {

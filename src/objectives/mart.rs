@@ -15,7 +15,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::config::positive;
 use super::trades::divergence;
-use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Term};
+use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, Goal, cross_entropy};
 use crate::data::Batch;
@@ -65,20 +65,28 @@ impl Objective for Mart {
         "mart"
     }
 
-    fn losses(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Losses {
+    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
         let adversarial = match &self.attack {
             Some(attack) => attack.perturb(victim, batch, &Goal::Untargeted, seed),
             None => self.search.climb(victim, batch, seed, |logits| cross_entropy(logits, &batch.labels)),
         };
+        Pictures { adversarial: Some(adversarial), ..Pictures::default() }
+    }
+
+    fn scales_radius(&self) -> bool {
+        self.attack.as_ref().is_none_or(|attack| attack.scales_radius())
+    }
+
+    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
         let clean_logits = student.forward(batch.images.clone());
-        let logits = student.forward(adversarial);
+        let logits = student.forward(pictures.adversarial(batch));
         let boosted = boosted_cross_entropy(logits.clone(), &batch.labels);
         let apart = divergence(clean_logits.clone(), logits.clone()) * doubt(clean_logits, &batch.labels);
         let terms = vec![
             Term::new("boosted", &boosted.clone().mean()),
             Term::new("divergence", &apart.clone().mean()),
         ];
-        Losses { main: boosted + apart.mul_scalar(self.beta), clean: None, penalty: None, terms, logits }
+        Losses::new(boosted + apart.mul_scalar(self.beta), terms, logits)
     }
 }
 

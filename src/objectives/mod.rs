@@ -3,33 +3,52 @@
 //! An objective owns its inner attack. It has no optimiser and switches no modes: the attack sees the
 //! victim, the update sees the student, and nothing passes between them but pixels.
 //!
-//! There are base losses (standard, adversarial, TRADES, MART) and methods that change one: Sy-FAR adds a
-//! penalty, FAAL and `SpecNorm` weigh images by their class. A method holds its base, which may be another
-//! method, so they compose in any order.
+//! There are base losses (standard, adversarial, TRADES, MART, BAT) and methods that change one: Sy-FAR and
+//! `SpecNorm` add a penalty; FAAL, FRL, CFA, WAT and DAFA weigh images or scale radii by their class. A
+//! method holds its base, which may be another method, so they compose in any order.
+//!
+//! A step has two parts. First the pictures are made, by asking the victim; then the student is asked for
+//! losses on them. So a student with other weights can be asked about the same pictures, which weight
+//! perturbation needs.
 
 mod adversarial;
+mod bat;
+mod cfa;
+mod class_figures;
 mod config;
+mod dafa;
 mod faal;
+mod frl;
 mod mart;
 mod nearby;
+mod running_confusion;
 mod soft_confusion;
 mod spec_norm;
 mod standard;
 mod sy_far;
+mod targeted_symmetry;
 #[cfg(test)]
 mod tests;
 mod trades;
+mod wat;
 
 pub use adversarial::{Adversarial, AdversarialConfig};
+pub use bat::{Bat, BatConfig};
+pub use cfa::{Cfa, CfaConfig};
+pub use class_figures::{ClassFigure, ClassFigures};
 pub use config::{ObjectiveConfig, ObjectiveConfigError};
+pub use dafa::{Dafa, DafaConfig, dafa_weights};
 pub use faal::{Faal, FaalConfig, FaalVariant, faal_weights};
+pub use frl::{Frl, FrlConfig};
 pub use mart::{Mart, MartConfig};
 pub use nearby::NearbyConfig;
-pub use soft_confusion::{AbsentPairs, Reduction, symmetry_penalty};
+pub use soft_confusion::{AbsentPairs, Reduction, Sides, Symmetry};
 pub use spec_norm::{SpecNorm, SpecNormConfig, SpecNormVariant};
 pub use standard::{Standard, StandardConfig};
 pub use sy_far::{SyFar, SyFarConfig};
-pub use trades::{Trades, TradesConfig};
+pub use targeted_symmetry::{Targeted, TargetedSymmetryConfig};
+pub use trades::{Trades, TradesConfig, divergence};
+pub use wat::{Wat, WatConfig};
 
 use burn::tensor::Tensor;
 
@@ -53,11 +72,35 @@ impl Term {
     }
 }
 
+/// The pictures of a step that are not in the batch. No tensor is tracked.
+#[derive(Clone, Default)]
+pub struct Pictures {
+    /// Adversarial pictures `[N, C, H, W]`, where the method makes them.
+    pub adversarial: Option<Tensor<4>>,
+    /// Pictures just before the boundary, `[N, C, H, W]`, for BAT.
+    pub inside: Option<Tensor<4>>,
+    /// Pictures made towards targets, one entry for each method that asked for them, the outermost last.
+    pub targeted: Vec<Targeted>,
+}
+
+impl Pictures {
+    /// The adversarial pictures, or the clean ones where there are none.
+    fn adversarial(&self, batch: &Batch) -> Tensor<4> {
+        self.adversarial.clone().unwrap_or_else(|| batch.images.clone())
+    }
+}
+
 /// What a base loss is made of, before it becomes one number: methods change it on its way there.
 pub struct Losses {
-    /// The loss of each image, `[N]`, tracked: what class-wise methods weigh.
+    /// The loss of each image under attack, `[N]`, tracked and weighted by `balance`: what class-wise methods
+    /// weigh. The clean loss of a method without attack.
     pub main: Tensor<1>,
-    /// A part that they leave alone, such as a weighted clean cross-entropy, `[N]`.
+    /// The loss of each clean image, `[N]`, where the base trades it off against the loss under attack, as
+    /// TRADES does: class-wise methods weigh it too.
+    pub natural: Option<Tensor<1>>,
+    /// The weight that is in `main`: `beta` of TRADES.
+    pub balance: f64,
+    /// A part that most methods leave alone, such as a small clean cross-entropy, `[N]`.
     pub clean: Option<Tensor<1>>,
     /// Penalties of the batch, `[1]`, already weighted.
     pub penalty: Option<Tensor<1>>,
@@ -69,6 +112,17 @@ pub struct Losses {
 }
 
 impl Losses {
+    /// A loss of one part.
+    fn new(main: Tensor<1>, terms: Vec<Term>, logits: Tensor<2>) -> Self {
+        Self { main, natural: None, balance: 1.0, clean: None, penalty: None, terms, logits }
+    }
+
+    /// Whether what is known of it so far is finite. Where it is not, training stops with the name of the
+    /// term, and methods learn nothing from the step.
+    fn is_finite(&self) -> bool {
+        self.terms.iter().all(|term| term.value.is_finite())
+    }
+
     /// Adds a penalty `[1]`.
     fn add_penalty(&mut self, penalty: Tensor<1>) {
         self.penalty = Some(match self.penalty.take() {
@@ -77,21 +131,39 @@ impl Losses {
         });
     }
 
-    /// Weighs the images, `N` positive numbers that are constants for the gradient.
+    /// Weighs the images, `N` numbers of 0 or more that are constants for the gradient.
     fn weigh(&mut self, weights: &[f64]) {
-        let weights: Vec<f32> = weights.iter().map(|weight| *weight as f32).collect();
-        let device = self.main.device().without_autodiff();
-        self.main = self.main.clone() * Tensor::<1>::from_data(weights.as_slice(), &device);
+        self.weigh_main(weights);
+        self.natural = self.natural.take().map(|natural| weighed(natural, weights));
+    }
+
+    /// Weighs the loss under attack alone.
+    fn weigh_main(&mut self, weights: &[f64]) {
+        self.main = weighed(self.main.clone(), weights);
+    }
+
+    /// Weighs the clean loss: the natural part of the base, or its clean part if it has no other.
+    fn weigh_natural(&mut self, weights: &[f64]) {
+        let part = if self.natural.is_some() { &mut self.natural } else { &mut self.clean };
+        *part = part.take().map(|loss| weighed(loss, weights));
     }
 
     /// The mean over the images, plus the penalties.
     fn reduce(self) -> Loss {
         let mut total = self.main.mean();
-        for part in [self.clean.map(Tensor::mean), self.penalty].into_iter().flatten() {
+        let others = [self.natural.map(Tensor::mean), self.clean.map(Tensor::mean), self.penalty];
+        for part in others.into_iter().flatten() {
             total = total + part;
         }
         Loss { total, terms: self.terms, predictions: argmax(self.logits) }
     }
+}
+
+/// The loss of each image times a constant.
+fn weighed(losses: Tensor<1>, weights: &[f64]) -> Tensor<1> {
+    let weights: Vec<f32> = weights.iter().map(|weight| *weight as f32).collect();
+    let device = losses.device().without_autodiff();
+    losses * Tensor::<1>::from_data(weights.as_slice(), &device)
 }
 
 /// The loss of one batch.
@@ -110,16 +182,42 @@ pub trait Objective: Send {
     /// Short name for files and tables, such as `sy-far`.
     fn name(&self) -> &'static str;
 
-    /// The losses of a batch. `victim` is a frozen snapshot of the student at this step.
-    fn losses(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Losses;
+    /// Makes the pictures of a step. `victim` is a frozen snapshot of the student at this step.
+    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures;
 
-    /// The loss of a batch as one number.
-    fn loss(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Loss {
-        self.losses(student, victim, batch, seed).reduce()
+    /// The losses of a batch on the pictures that [`Objective::attack`] made of it. A method that learns
+    /// about the classes does it here.
+    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses;
+
+    /// The losses of the base at the bottom, without the weights and penalties of the methods around it and
+    /// without a trace in their state: what weight perturbation climbs.
+    fn plain_losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
+        self.losses(student, batch, pictures)
     }
 
-    /// Told that an epoch is over, for methods that adapt per class.
-    fn end_epoch(&mut self) {}
+    /// Both parts of a step: the loss of a batch as one number.
+    fn loss(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Loss {
+        let pictures = self.attack(victim, batch, seed);
+        self.loss_on(student, batch, pictures)
+    }
+
+    /// The second part of a step: the loss as one number, on pictures that were made before.
+    fn loss_on(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Loss {
+        self.losses(student, batch, pictures).reduce()
+    }
+
+    /// The loss of [`Objective::plain_losses`] as one number, `[1]`.
+    fn plain_loss(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Tensor<1> {
+        self.plain_losses(student, batch, pictures).reduce().total
+    }
+
+    /// Whether the attack follows [`Batch::radius_scale`].
+    fn scales_radius(&self) -> bool {
+        false
+    }
+
+    /// Told that an epoch is over, with what its validation found of each class if it had one.
+    fn end_epoch(&mut self, _validation: Option<&ClassFigures>) {}
 
     /// What a resumed training has to know; `null` for a method that adapts nothing.
     fn state(&self) -> serde_json::Value {

@@ -6,7 +6,7 @@
 //! at the picture itself; here the small start is uniform with the same standard deviation. And the last
 //! iterate is taken, as published: there is no success to keep the best of.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 
 use super::ObjectiveConfigError;
 use super::config::{at_least_one, positive};
@@ -63,13 +63,36 @@ impl NearbyConfig {
         seed: Seed,
         loss: impl Fn(Tensor<2>) -> Tensor<1>,
     ) -> Tensor<4> {
-        let ball = |epsilon| ThreatModel::Ball { norm: Norm::Linf, epsilon };
-        let clean = &batch.images;
-        let mut images = ball(START).random_start(clean.clone(), &batch.ids, seed.purpose("nearby"));
+        self.path(victim, batch, seed, loss, |_, _| ())
+    }
+
+    /// The same; every picture on the way is shown with the victim's logits, the last one without.
+    pub(super) fn path(
+        &self,
+        victim: &Victim,
+        batch: &Batch,
+        seed: Seed,
+        loss: impl Fn(Tensor<2>) -> Tensor<1>,
+        mut show: impl FnMut(&Tensor<4>, Tensor<2>),
+    ) -> Tensor<4> {
+        let (clean, step_size) = (&batch.images, self.step_size.value());
+        let ball = |epsilon| ThreatModel::Ball { norm: Norm::Linf, epsilon }.for_batch(batch);
+        let (start, ball) = (ball(START), ball(self.epsilon.value()));
+        let steps = batch.radius_scale.as_ref().map(|scales| {
+            let steps: Vec<f32> = scales.iter().map(|scale| scale * step_size).collect();
+            let data = TensorData::new(steps, [batch.len(), 1, 1, 1]);
+            Tensor::<4>::from_data(data, &clean.device())
+        });
+        let mut images = start.random_start(clean.clone(), &batch.ids, seed.purpose("nearby"));
         for _ in 0..self.steps {
-            let gradient = victim.input_gradient(images.clone(), &loss).gradient;
-            let moved = images + gradient.sign().mul_scalar(self.step_size.value());
-            images = ball(self.epsilon.value()).project(clean.clone(), moved);
+            let found = victim.input_gradient(images.clone(), &loss);
+            show(&images, found.logits);
+            let direction = found.gradient.sign();
+            let step = match &steps {
+                Some(steps) => direction * steps.clone(),
+                None => direction.mul_scalar(step_size),
+            };
+            images = ball.project(clean.clone(), images + step);
         }
         images
     }

@@ -43,35 +43,77 @@ pub enum Reduction {
     Sum,
 }
 
-/// The penalty of a batch, `[1]`, differentiable with respect to the logits.
-///
-/// # Shapes
-/// - `logits`: `[N, K]`
-/// - `labels`: `N`
-///
-/// `epsilon` is positive; `1/K` makes the gate independent of the number of classes.
-pub fn symmetry_penalty(
-    logits: Tensor<2>,
-    labels: &[usize],
-    epsilon: f64,
-    absent: AbsentPairs,
-    reduction: Reduction,
-) -> Tensor<1> {
-    let present = present_classes(labels);
-    let rows = soft_confusion_rows(logits, labels, &present);
-    let device = rows.device().without_autodiff();
-    let square = rows.clone().select(1, class_tensor(&present, &device));
-    // Both triangles hold each pair once, so half of their sum counts it once; the diagonal is zero.
-    let sum = square.clone() + square.clone().transpose();
-    let gap = (square.clone() - square.transpose()).abs();
-    let mut total = gated(gap, sum, epsilon).sum().mul_scalar(0.5);
-    if absent == AbsentPairs::AsZero {
-        let outside = rows.clone() * absent_columns(&present, &rows);
-        total = total + gated(outside.clone(), outside, epsilon).sum();
+/// Which of the two rates of a pair the penalty moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sides {
+    /// Both, as published: the larger falls, and the smaller rises (levelling down), fully once their sum is
+    /// well above eps.
+    #[default]
+    Both,
+    /// The larger alone; the smaller is a constant for the gradient. The value is the same.
+    Larger,
+}
+
+/// How the asymmetry of a soft confusion matrix is punished.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Symmetry {
+    /// The eps of the gate, above 0; `1/K` makes it independent of the number of classes.
+    pub epsilon: f64,
+    /// Pairs with one class absent.
+    pub absent_pairs: AbsentPairs,
+    /// How terms become one number.
+    pub reduction: Reduction,
+    /// Which rates move.
+    pub sides: Sides,
+}
+
+impl Symmetry {
+    /// The penalty of a batch, `[1]`, differentiable with respect to the logits.
+    ///
+    /// # Shapes
+    /// - `logits`: `[N, K]`
+    /// - `labels`: `N`
+    pub fn penalty(&self, logits: Tensor<2>, labels: &[usize]) -> Tensor<1> {
+        let present = present_classes(labels);
+        let rows = soft_confusion_rows(logits, labels, &present);
+        let mut total = self.among(&rows, &present);
+        if self.absent_pairs == AbsentPairs::AsZero {
+            let outside = rows.clone() * columns_outside(&present, &rows);
+            total = total + gated(outside.clone(), outside, self.epsilon).sum();
+        }
+        self.reduce(total, present.len())
     }
-    match reduction {
-        Reduction::Sum => total,
-        Reduction::PerClass => total.div_scalar(present.len() as f64),
+
+    /// The terms of the pairs of classes in the batch, summed. `rows` are those of `present`: `[P, K]`.
+    pub(super) fn among(&self, rows: &Tensor<2>, present: &[usize]) -> Tensor<1> {
+        let device = rows.device().without_autodiff();
+        let square = rows.clone().select(1, class_tensor(present, &device));
+        // Both triangles hold each pair once, so half of their sum counts it once; the diagonal is zero.
+        self.terms(square.clone(), square.transpose()).sum().mul_scalar(0.5)
+    }
+
+    /// The term of each pair of rates.
+    pub(super) fn terms(&self, a: Tensor<2>, b: Tensor<2>) -> Tensor<2> {
+        let (a, b) = match self.sides {
+            Sides::Both => (a, b),
+            Sides::Larger => {
+                let (fixed_a, fixed_b) = (a.clone().without_autodiff(), b.clone().without_autodiff());
+                let first = fixed_a.clone().greater(fixed_b.clone()).float();
+                let second = first.clone().neg().add_scalar(1.0);
+                let larger_a = a * first.clone() + fixed_a * second.clone();
+                (larger_a, b * second + fixed_b * first)
+            }
+        };
+        gated((a.clone() - b.clone()).abs(), a + b, self.epsilon)
+    }
+
+    /// A sum over pairs as one number, for so many classes in the batch.
+    pub(super) fn reduce(&self, total: Tensor<1>, present: usize) -> Tensor<1> {
+        match self.reduction {
+            Reduction::Sum => total,
+            Reduction::PerClass => total.div_scalar(present.max(1) as f64),
+        }
     }
 }
 
@@ -82,13 +124,13 @@ fn gated(gap: Tensor<2>, sum: Tensor<2>, epsilon: f64) -> Tensor<2> {
 }
 
 /// The classes with an image in the batch, in ascending order.
-fn present_classes(labels: &[usize]) -> Vec<usize> {
+pub(super) fn present_classes(labels: &[usize]) -> Vec<usize> {
     let classes: std::collections::BTreeSet<usize> = labels.iter().copied().collect();
     classes.into_iter().collect()
 }
 
 /// Mean softmax of each present class: `[P, K]`.
-fn soft_confusion_rows(logits: Tensor<2>, labels: &[usize], present: &[usize]) -> Tensor<2> {
+pub(super) fn soft_confusion_rows(logits: Tensor<2>, labels: &[usize], present: &[usize]) -> Tensor<2> {
     let device = logits.device().without_autodiff();
     let mut weights = vec![0.0_f32; present.len() * labels.len()];
     for (row, class) in present.iter().enumerate() {
@@ -102,7 +144,7 @@ fn soft_confusion_rows(logits: Tensor<2>, labels: &[usize], present: &[usize]) -
 }
 
 /// 1 in the columns of the classes without an image, 0 elsewhere: `[1, K]`.
-fn absent_columns(present: &[usize], rows: &Tensor<2>) -> Tensor<2> {
+fn columns_outside(present: &[usize], rows: &Tensor<2>) -> Tensor<2> {
     let classes = rows.dims()[1];
     let mut keep = vec![1.0_f32; classes];
     for &class in present {
@@ -128,9 +170,12 @@ mod tests {
         absent: AbsentPairs,
         reduction: Reduction,
     ) -> f64 {
-        f64::from(
-            symmetry_penalty(logits(probabilities), labels, 0.1, absent, reduction).into_scalar::<f32>(),
-        )
+        let symmetry = Symmetry { epsilon: 0.1, absent_pairs: absent, reduction, sides: Sides::Both };
+        let value = f64::from(symmetry.penalty(logits(probabilities), labels).into_scalar::<f32>());
+        let larger = Symmetry { sides: Sides::Larger, ..symmetry };
+        let other = f64::from(larger.penalty(logits(probabilities), labels).into_scalar::<f32>());
+        assert!((value - other).abs() < 1e-6, "the side changes the gradient alone");
+        value
     }
 
     /// The formula as the paper's code states it, pair by pair:
@@ -183,18 +228,24 @@ mod tests {
         assert!(penalty(&ROWS[..1], &[2], AbsentPairs::Skip, Reduction::PerClass) < 1e-6);
     }
 
+    const PUBLISHED: Symmetry = Symmetry {
+        epsilon: 0.1,
+        absent_pairs: AbsentPairs::Skip,
+        reduction: Reduction::Sum,
+        sides: Sides::Both,
+    };
+
+    fn leaf(values: &[f32]) -> Tensor<2> {
+        let data = TensorData::new(values.to_vec(), [values.len() / 3, 3]);
+        Tensor::<2>::from_data(data, &Device::default()).autodiff().require_grad()
+    }
+
     #[test]
     fn gradient_agrees_with_finite_differences() {
-        let device = Device::default();
         let values: Vec<f32> = ROWS.iter().flatten().map(|p| p.ln()).collect();
-        let at = |values: &[f32]| {
-            let logits = Tensor::<2>::from_data(TensorData::new(values.to_vec(), [3, 3]), &device);
-            symmetry_penalty(logits, &[0, 1, 2], 0.1, AbsentPairs::Skip, Reduction::Sum)
-        };
-        let leaf = Tensor::<2>::from_data(TensorData::new(values.clone(), [3, 3]), &device)
-            .autodiff()
-            .require_grad();
-        let loss = symmetry_penalty(leaf.clone(), &[0, 1, 2], 0.1, AbsentPairs::Skip, Reduction::Sum);
+        let at = |values: &[f32]| PUBLISHED.penalty(leaf(values).without_autodiff(), &[0, 1, 2]);
+        let leaf = leaf(&values);
+        let loss = PUBLISHED.penalty(leaf.clone(), &[0, 1, 2]);
         let gradient = leaf.grad(&loss.backward()).expect("the penalty depends on the logits");
         for (index, found) in gradient.try_to_vec_as::<f32>().expect("f32").into_iter().enumerate() {
             let moved = |delta: f32| {
@@ -205,5 +256,87 @@ mod tests {
             let expected = (moved(1e-2) - moved(-1e-2)) / 2e-2;
             assert!((found - expected).abs() < 2e-3, "{index}: {found} {expected}");
         }
+    }
+
+    /// With respect to the rates: `d/da = s/(s+eps) + (a-b) eps/(s+eps)^2` for the larger, and for the
+    /// smaller `-s/(s+eps) + (a-b) eps/(s+eps)^2`, or nothing.
+    #[test]
+    fn one_sided_only_the_larger_rate_of_a_pair_moves() {
+        let gradient = |sides| {
+            let rates = leaf(&[0.0, 0.2, 0.1, 0.05, 0.0, 0.15, 0.4, 0.1, 0.0]);
+            let symmetry = Symmetry { sides, ..PUBLISHED };
+            let total = symmetry.among(&rates, &[0, 1, 2]);
+            let gradient = rates.grad(&total.backward()).expect("tracked");
+            gradient.try_to_vec_as::<f32>().expect("f32")
+        };
+        let slope = |a: f32, b: f32| {
+            let (s, eps) = (a + b, 0.1);
+            let common = (a - b) * eps / (s + eps).powi(2);
+            (s / (s + eps) + common, -s / (s + eps) + common)
+        };
+        let (both, larger) = (gradient(Sides::Both), gradient(Sides::Larger));
+        for (high, low, a, b) in [(1, 3, 0.2, 0.05), (6, 2, 0.4, 0.1), (5, 7, 0.15, 0.1)] {
+            let (up, down) = slope(a, b);
+            assert!((both[high] - up).abs() < 1e-5 && (both[low] - down).abs() < 1e-5, "{both:?}");
+            assert!((larger[high] - up).abs() < 1e-5 && larger[low].abs() < 1e-7, "{larger:?}");
+        }
+    }
+
+    /// The whole matrix, pair by pair, for very many classes: rows of absent classes are zero.
+    fn dense(rows: &[(usize, Vec<f64>)], classes: usize, absent: AbsentPairs) -> f64 {
+        let mut row_of = vec![None; classes];
+        for (class, row) in rows {
+            row_of[*class] = Some(row);
+        }
+        let mut total = 0.0;
+        for i in 0..classes {
+            for j in i + 1..classes {
+                let term = |a: f64, b: f64| (a - b).abs() / (a + b + 0.1) * (a + b);
+                total += match (row_of[i], row_of[j], absent) {
+                    (Some(first), Some(second), _) => term(first[j], second[i]),
+                    (Some(row), None, AbsentPairs::AsZero) => term(row[j], 0.0),
+                    (None, Some(row), AbsentPairs::AsZero) => term(0.0, row[i]),
+                    _ => 0.0,
+                };
+            }
+        }
+        total
+    }
+
+    #[test]
+    fn ten_thousand_classes_give_what_the_whole_matrix_gives() {
+        let classes = 10_000;
+        let labels = [17, 9_999, 4_242, 17];
+        // Most of the mass is on the classes of the batch, so that its pairs matter.
+        let mut values = vec![0.0_f32; labels.len() * classes];
+        for (image, row) in values.chunks_mut(classes).enumerate() {
+            for (other, class) in labels.iter().enumerate() {
+                row[*class] = 8.0 + (image * 3 + other * 2) as f32 % 5.0;
+            }
+            row[image * 1_000 + 5] = 7.0;
+        }
+        let logits = Tensor::<2>::from_data(TensorData::new(values, [4, classes]), &Device::default());
+        // The same softmax on both sides: in f32 the sum of so many small numbers depends on their order.
+        let rates: Vec<f64> = softmax(logits.clone(), 1).into_data().iter::<f64>().collect();
+        let mut soft: Vec<Vec<f64>> = rates.chunks(classes).map(<[f64]>::to_vec).collect();
+        let last = soft.pop().expect("four");
+        soft[0].iter_mut().zip(last).for_each(|(first, last)| *first = f64::midpoint(*first, last));
+        let rows: Vec<(usize, Vec<f64>)> = labels.into_iter().zip(soft).collect();
+        for absent_pairs in [AbsentPairs::Skip, AbsentPairs::AsZero] {
+            let symmetry = Symmetry { absent_pairs, ..PUBLISHED };
+            let found = f64::from(symmetry.penalty(logits.clone(), &labels).into_scalar::<f32>());
+            let expected = dense(&rows, classes, absent_pairs);
+            assert!((found - expected).abs() < 1e-5 && expected > 0.01, "{found} {expected}");
+        }
+    }
+
+    /// A matrix of a million classes squared would need four terabytes.
+    #[test]
+    fn memory_grows_with_the_classes_and_not_with_their_square() {
+        let classes = 1_000_000;
+        let values = TensorData::new(vec![0.0_f32; 3 * classes], [3, classes]);
+        let logits = Tensor::<2>::from_data(values, &Device::default());
+        let found = PUBLISHED.penalty(logits, &[0, 999_999, 3]).into_scalar::<f32>();
+        assert!(found.abs() < 1e-9, "{found}");
     }
 }

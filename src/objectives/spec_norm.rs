@@ -20,7 +20,8 @@ use burn::tensor::activation::softmax;
 
 use super::config::not_negative;
 use super::{
-    AdversarialConfig, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Term, TradesConfig, host,
+    AdversarialConfig, ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures,
+    Term, TradesConfig, host,
 };
 use crate::Seed;
 use crate::attacks::cross_entropy;
@@ -154,8 +155,20 @@ impl Objective for SpecNorm {
         "spec-norm"
     }
 
-    fn losses(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Losses {
-        let mut losses = self.base.losses(student, victim, batch, seed);
+    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+        self.base.attack(victim, batch, seed)
+    }
+
+    fn scales_radius(&self) -> bool {
+        self.base.scales_radius()
+    }
+
+    fn plain_losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
+        self.base.plain_losses(student, batch, pictures)
+    }
+
+    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
+        let mut losses = self.base.losses(student, batch, pictures);
         let plain = losses.logits.clone().without_autodiff();
         let weights = match self.variant {
             SpecNormVariant::Original => self.original(&host(&plain), &batch.labels),
@@ -169,11 +182,11 @@ impl Objective for SpecNorm {
         losses
     }
 
-    fn end_epoch(&mut self) {
+    fn end_epoch(&mut self, validation: Option<&ClassFigures>) {
         let errors = std::mem::take(&mut self.state.errors);
         let none = (Vec::new(), Vec::new());
         self.state.pair = if errors.is_empty() { none } else { first_singular_pair(&errors, self.classes) };
-        self.base.end_epoch();
+        self.base.end_epoch(validation);
     }
 
     fn state(&self) -> serde_json::Value {
@@ -341,7 +354,7 @@ mod tests {
         assert_eq!(objective.original(&logits, &labels), [0.0; 4]);
         assert_eq!(objective.state.errors, [(0, 1, 1.0), (1, 0, 2.0)]);
         let state = objective.state();
-        objective.end_epoch();
+        objective.end_epoch(None);
         let weights = objective.original(&logits, &labels);
         assert!((weights[0] - 2.01).abs() < 1e-9, "the pair that is confused most: {weights:?}");
         assert!((weights[3] - 0.01).abs() < 1e-9, "a pair that is not: {weights:?}");

@@ -1,6 +1,6 @@
 //! Standard training: cross-entropy of the clean pictures.
 
-use super::{Losses, Objective, Term};
+use super::{Losses, Objective, Pictures, Term};
 use crate::Seed;
 use crate::attacks::cross_entropy;
 use crate::data::Batch;
@@ -19,10 +19,14 @@ impl Objective for Standard {
         "standard"
     }
 
-    fn losses(&mut self, student: &dyn Classifier, _victim: &Victim, batch: &Batch, _seed: Seed) -> Losses {
+    fn attack(&self, _victim: &Victim, _batch: &Batch, _seed: Seed) -> Pictures {
+        Pictures::default()
+    }
+
+    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, _pictures: Pictures) -> Losses {
         let logits = student.forward(batch.images.clone());
         let main = cross_entropy(logits.clone(), &batch.labels);
         let terms = vec![Term::new("clean", &main.clone().mean())];
-        Losses { main, clean: None, penalty: None, terms, logits }
+        Losses::new(main, terms, logits)
     }
 }

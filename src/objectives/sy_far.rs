@@ -6,16 +6,25 @@
 //! L = w_clean CE(x) + w_adv CE(x_adv) + w_sym L_sym(C)
 //! ```
 //!
-//! with `C` the soft confusion matrix of the adversarial pictures of the batch
-//! (see [`symmetry_penalty`]). One of the two published versions of the training code builds `C` without
-//! a gradient, so that the penalty does nothing; the other clamps pictures to a range that they are not
-//! in. Both let gradients of the attack leak into the update. None of that is repeated here.
+//! with `C` the soft confusion matrix of the adversarial pictures of the batch (see [`Symmetry`]). One of
+//! the two published versions of the training code builds `C` without a gradient, so that the penalty does
+//! nothing; the other clamps pictures to a range that they are not in. Both let gradients of the attack leak
+//! into the update. None of that is repeated here.
 //!
 //! The two cross-entropies are the base, which may be any other objective: TRADES, or FAAL on TRADES.
+//!
+//! Options that the paper does not have: pairs with an absent class are left out, the sum is divided by the
+//! classes present, only the larger rate of a pair is pushed (`sides`), rows are remembered over batches
+//! (`running_decay`), targeted attacks are compared too (`targeted`), and the weight rises over the first
+//! epochs (`warmup_epochs`). Batches in which most pairs meet are an option of the trainer
+//! (`train.order = "class-balanced"`).
 
 use super::config::{not_negative, positive};
+use super::running_confusion::{MOST_CLASSES, RunningConfusion};
+use super::targeted_symmetry::TargetedSymmetry;
 use super::{
-    AbsentPairs, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Reduction, Term, symmetry_penalty,
+    AbsentPairs, ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Reduction,
+    Sides, Symmetry, TargetedSymmetryConfig, Term,
 };
 use crate::Seed;
 use crate::data::Batch;
@@ -29,6 +38,8 @@ pub struct SyFarConfig {
     /// split of ORL (`docs/results.md`). The published 10 belongs to `reduction = "sum"` and about ten
     /// classes.
     pub symmetry_weight: f64,
+    /// Epochs over which the weight of the penalties rises from 0, in steps of one epoch; 0 by default.
+    pub warmup_epochs: usize,
     /// The eps of the penalty's gate, above 0; 1/K where absent (the published 0.1 for ten classes).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub epsilon: Option<f64>,
@@ -36,6 +47,16 @@ pub struct SyFarConfig {
     pub absent_pairs: AbsentPairs,
     /// `per-class`, which carries over between numbers of classes, or `sum` as published.
     pub reduction: Reduction,
+    /// `both` rates of a pair move, as published, or the `larger` alone.
+    pub sides: Sides,
+    /// Share of a remembered row that a new batch leaves, in [0, 1); where absent, as published, batches are
+    /// judged by themselves. Up to 1024 classes. Pairs with a class that was seen before then count, whatever
+    /// `absent_pairs` says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub running_decay: Option<f64>,
+    /// The same penalty on targeted attacks, with a weight and an attack of its own; absent by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targeted: Option<TargetedSymmetryConfig>,
     /// What the penalty is added to; adversarial training by default.
     pub base: Box<ObjectiveConfig>,
 }
@@ -44,9 +65,13 @@ impl Default for SyFarConfig {
     fn default() -> Self {
         Self {
             symmetry_weight: 1.0,
+            warmup_epochs: 0,
             epsilon: None,
             absent_pairs: AbsentPairs::default(),
             reduction: Reduction::default(),
+            sides: Sides::default(),
+            running_decay: None,
+            targeted: None,
             base: Box::new(ObjectiveConfig::Adversarial(super::AdversarialConfig::default())),
         }
     }
@@ -58,23 +83,53 @@ impl SyFarConfig {
     /// # Errors
     /// Names the first key whose value cannot be meant.
     pub fn build(&self, input_shape: [usize; 3], classes: usize) -> Result<SyFar, ObjectiveConfigError> {
+        let epsilon = positive("epsilon", self.epsilon.unwrap_or(1.0 / classes as f64))?;
         Ok(SyFar {
             weight: not_negative("symmetry_weight", self.symmetry_weight)?,
-            epsilon: positive("epsilon", self.epsilon.unwrap_or(1.0 / classes as f64))?,
-            absent_pairs: self.absent_pairs,
-            reduction: self.reduction,
+            warmup_epochs: self.warmup_epochs,
+            symmetry: Symmetry {
+                epsilon,
+                absent_pairs: self.absent_pairs,
+                reduction: self.reduction,
+                sides: self.sides,
+            },
+            running: self.running_decay.map(|decay| running(decay, classes)).transpose()?,
+            targeted: self.targeted.as_ref().map(|targeted| targeted.build(input_shape)).transpose()?,
             base: self.base.build(input_shape, classes)?,
+            epoch: 0,
         })
     }
+}
+
+fn running(decay: f64, classes: usize) -> Result<RunningConfusion, ObjectiveConfigError> {
+    if !(0.0..1.0).contains(&decay) {
+        let expected = "a number from 0 to below 1, such as 0.9";
+        return Err(ObjectiveConfigError::Value { key: "running_decay", found: decay, expected });
+    }
+    if classes > MOST_CLASSES {
+        let expected = "no value for more than 1024 classes, because a row of each is kept; leave it out";
+        return Err(ObjectiveConfigError::Value { key: "running_decay", found: decay, expected });
+    }
+    Ok(RunningConfusion::new(classes, decay))
 }
 
 /// An objective plus the symmetry term.
 pub struct SyFar {
     weight: f64,
-    epsilon: f64,
-    absent_pairs: AbsentPairs,
-    reduction: Reduction,
+    warmup_epochs: usize,
+    symmetry: Symmetry,
+    running: Option<RunningConfusion>,
+    targeted: Option<TargetedSymmetry>,
     base: Box<dyn Objective>,
+    /// Epochs that are over.
+    epoch: usize,
+}
+
+impl SyFar {
+    /// The share of the weights that is due in this epoch, in [0, 1].
+    fn rise(&self) -> f64 {
+        if self.epoch >= self.warmup_epochs { 1.0 } else { self.epoch as f64 / self.warmup_epochs as f64 }
+    }
 }
 
 impl Objective for SyFar {
@@ -82,25 +137,57 @@ impl Objective for SyFar {
         "sy-far"
     }
 
-    fn losses(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Losses {
-        let mut losses = self.base.losses(student, victim, batch, seed);
-        let logits = losses.logits.clone();
-        let penalty =
-            symmetry_penalty(logits, &batch.labels, self.epsilon, self.absent_pairs, self.reduction);
+    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+        let mut pictures = self.base.attack(victim, batch, seed);
+        pictures.targeted.extend(self.targeted.as_ref().map(|term| term.attack(victim, batch, seed)));
+        pictures
+    }
+
+    fn scales_radius(&self) -> bool {
+        self.base.scales_radius()
+    }
+
+    fn plain_losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
+        self.base.plain_losses(student, batch, pictures)
+    }
+
+    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, mut pictures: Pictures) -> Losses {
+        let targeted = self.targeted.as_ref().and_then(|_| pictures.targeted.pop());
+        let mut losses = self.base.losses(student, batch, pictures);
+        let (logits, rise) = (losses.logits.clone(), self.rise());
+        let penalty = match &mut self.running {
+            Some(running) if losses.is_finite() => running.penalty(&self.symmetry, logits, &batch.labels),
+            _ => self.symmetry.penalty(logits, &batch.labels),
+        };
         losses.terms.push(Term::new("symmetry", &penalty));
-        losses.add_penalty(penalty.mul_scalar(self.weight));
+        losses.add_penalty(penalty.mul_scalar(self.weight * rise));
+        if let (Some(term), Some(pictures)) = (&self.targeted, targeted) {
+            let penalty = pictures.penalty(&self.symmetry, student, batch);
+            let value = penalty.as_ref().map_or(0.0, |penalty| Term::new("", penalty).value);
+            losses.terms.push(Term { name: "targeted_symmetry", value });
+            if let Some(penalty) = penalty {
+                losses.add_penalty(penalty.mul_scalar(term.weight * rise));
+            }
+        }
         losses
     }
 
-    fn end_epoch(&mut self) {
-        self.base.end_epoch();
+    fn end_epoch(&mut self, validation: Option<&ClassFigures>) {
+        self.epoch += 1;
+        self.base.end_epoch(validation);
     }
 
     fn state(&self) -> serde_json::Value {
-        self.base.state()
+        let running = self.running.as_ref().map(RunningConfusion::state);
+        serde_json::json!({"epoch": self.epoch, "running": running, "base": self.base.state()})
     }
 
     fn restore(&mut self, state: &serde_json::Value) -> Result<(), String> {
-        self.base.restore(state)
+        let epoch = state["epoch"].as_u64().ok_or("the state of sy-far has no epoch")?;
+        self.epoch = epoch as usize;
+        if let Some(running) = &mut self.running {
+            running.restore(&state["running"])?;
+        }
+        self.base.restore(&state["base"])
     }
 }

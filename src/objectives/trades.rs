@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
 use super::config::{not_negative, positive};
-use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Term};
+use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, Goal, cross_entropy};
 use crate::data::Batch;
@@ -71,26 +71,34 @@ impl Objective for Trades {
         "trades"
     }
 
-    fn losses(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Losses {
+    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
         let adversarial = if let Some(attack) = &self.attack {
             attack.perturb(victim, batch, &Goal::Untargeted, seed)
         } else {
             let clean = victim.logits(batch.images.clone());
             self.search.climb(victim, batch, seed, |logits| divergence(clean.clone(), logits))
         };
+        Pictures { adversarial: Some(adversarial), ..Pictures::default() }
+    }
+
+    fn scales_radius(&self) -> bool {
+        self.attack.as_ref().is_none_or(|attack| attack.scales_radius())
+    }
+
+    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
         let clean_logits = student.forward(batch.images.clone());
-        let logits = student.forward(adversarial);
+        let logits = student.forward(pictures.adversarial(batch));
         let clean = cross_entropy(clean_logits.clone(), &batch.labels);
         let apart = divergence(clean_logits, logits.clone());
         let terms =
             vec![Term::new("clean", &clean.clone().mean()), Term::new("divergence", &apart.clone().mean())];
-        let main = clean.mul_scalar(self.clean_weight) + apart.mul_scalar(self.beta);
-        Losses { main, clean: None, penalty: None, terms, logits }
+        let natural = Some(clean.mul_scalar(self.clean_weight));
+        Losses { natural, balance: self.beta, ..Losses::new(apart.mul_scalar(self.beta), terms, logits) }
     }
 }
 
 /// `KL(softmax(p) || softmax(q))` of each row: `[N, K]` and `[N, K]` to `[N]`.
-pub(super) fn divergence(p: Tensor<2>, q: Tensor<2>) -> Tensor<1> {
+pub fn divergence(p: Tensor<2>, q: Tensor<2>) -> Tensor<1> {
     let (p, q) = (log_softmax(p, 1), log_softmax(q, 1));
     (p.clone().exp() * (p - q)).sum_dim(1).squeeze_dim(1)
 }

@@ -1,8 +1,8 @@
 //! The state that a stopped training goes on from.
 //!
 //! There are two slots, `checkpoints/a/` and `checkpoints/b/`, written in turn, so that at any moment one
-//! of them is whole. Each holds the parameters with their ids, the optimiser's state, and `state.json` with
-//! what the objective has learnt about the classes.
+//! of them is whole. Each holds the parameters with their ids, the optimiser's state, the average of the
+//! weights if there is one, and `state.json` with what the objective has learnt about the classes.
 //! The order of images, the augmentation and the attacks follow from the seed, so nothing else is needed
 //! for a resumed run to end in the same numbers as one that was never stopped.
 
@@ -18,6 +18,18 @@ use super::{TrainError, Validation};
 /// Names of the slots.
 const SLOTS: [&str; 2] = ["a", "b"];
 
+/// File of the average of the weights.
+const AVERAGE: &str = "average.bpk";
+
+/// What [`save`] wrote.
+pub(super) struct Saved<M> {
+    pub network: M,
+    /// On the plain device.
+    pub average: Option<M>,
+    pub optimizer: ModuleOptimizer,
+    pub state: State,
+}
+
 /// Where training stands.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(super) struct State {
@@ -32,6 +44,9 @@ pub(super) struct State {
     /// What the objective has to know, if it adapts.
     #[serde(default)]
     pub objective: serde_json::Value,
+    /// Updates of the average of the weights; 0 where there is none.
+    #[serde(default)]
+    pub averages: u64,
     /// The best validation so far and its epoch, from 0.
     pub best: Option<(usize, Validation)>,
     /// Seconds of training so far, over all sittings.
@@ -57,6 +72,7 @@ pub(super) struct EpochSums {
 pub(super) fn save<M: Module>(
     directory: &Path,
     network: &M,
+    average: Option<&M>,
     optimizer: &ModuleOptimizer,
     state: &State,
 ) -> Result<(), TrainError> {
@@ -66,6 +82,9 @@ pub(super) fn save<M: Module>(
         let fresh = place.path().join("slot");
         fs::create_dir(&fresh)?;
         network.clone().into_record().save(fresh.join("network.bpk")).map_err(std::io::Error::other)?;
+        if let Some(average) = average {
+            average.clone().into_record().save(fresh.join(AVERAGE)).map_err(std::io::Error::other)?;
+        }
         optimizer.save(fresh.join("optimizer.bpk")).map_err(std::io::Error::other)?;
         fs::write(fresh.join("state.json"), serde_json::to_vec(state)?)?;
         for entry in fs::read_dir(&fresh)? {
@@ -89,7 +108,7 @@ pub(super) fn load<M: Module>(
     directory: &Path,
     network: &M,
     optimizer: &ModuleOptimizer,
-) -> Result<Option<(M, ModuleOptimizer, State)>, TrainError> {
+) -> Result<Option<Saved<M>>, TrainError> {
     let mut newest: Option<(&str, State)> = None;
     for slot in SLOTS {
         if let Some(state) = read_state(&directory.join(slot).join("state.json"))?
@@ -101,11 +120,16 @@ pub(super) fn load<M: Module>(
     let Some((slot, state)) = newest else { return Ok(None) };
     let slot = directory.join(slot);
     let fail = |what: &str, error: &dyn std::fmt::Display| unusable(&slot.join(what), error);
-    let record = ModuleRecord::load(slot.join("network.bpk")).map_err(|e| fail("network.bpk", &e))?;
-    let network = network.clone().try_load_record(record).map_err(|e| fail("network.bpk", &e))?;
+    let filled = |template: M, file: &str| {
+        let record = ModuleRecord::load(slot.join(file)).map_err(|e| fail(file, &e))?;
+        template.try_load_record(record).map_err(|e| fail(file, &e))
+    };
+    let restored = filled(network.clone(), "network.bpk")?;
+    // `valid` gives the average buffers of its own.
+    let average = (state.averages > 0).then(|| filled(restored.valid(), AVERAGE)).transpose()?;
     let optimizer =
         optimizer.clone().load(slot.join("optimizer.bpk")).map_err(|e| fail("optimizer.bpk", &e))?;
-    Ok(Some((network, optimizer, state)))
+    Ok(Some(Saved { network: restored, average, optimizer, state }))
 }
 
 fn read_state(path: &Path) -> Result<Option<State>, TrainError> {

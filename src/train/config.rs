@@ -1,8 +1,8 @@
 //! What to train with, apart from the data, the model and the objective.
 
-use super::{OptimizerConfig, Schedule, Sgd};
+use super::{AveragingConfig, OptimizerConfig, PerturbationConfig, Schedule, Sgd};
 use crate::data::{AugmentConfig, BatchOrder};
-use crate::models::Precision;
+use crate::models::{Precision, Trainable};
 
 /// Constants of the training loop.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -27,6 +27,14 @@ pub struct TrainConfig {
     /// How exactly the attacks of the training compute gradients: `full`, or `half` for processors with
     /// AVX-512 FP16. Losses, and so which picture is kept, are always computed in full precision.
     pub attack_precision: Precision,
+    /// What is trained: `all`, or the `head` on a body that stays as it is, running statistics included.
+    pub trainable: Trainable,
+    /// Adversarial weight perturbation (AWP); off where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight_perturbation: Option<PerturbationConfig>,
+    /// A moving average of the weights, which is validated and saved as the model; off where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub averaging: Option<AveragingConfig>,
     /// Validate, under attack, after every so many epochs and after the last one. At least 1.
     pub validate_every: usize,
 }
@@ -43,6 +51,9 @@ impl Default for TrainConfig {
             clip_norm: 5.0,
             augment: AugmentConfig::default(),
             attack_precision: Precision::Full,
+            trainable: Trainable::default(),
+            weight_perturbation: None,
+            averaging: None,
             validate_every: 1,
         }
     }
@@ -84,6 +95,10 @@ impl TrainConfig {
                 ));
             }
         }
+        if let Some(perturbation) = &self.weight_perturbation {
+            positive("weight_perturbation.gamma", perturbation.gamma)?;
+        }
+        self.averaging.as_ref().map_or(Ok(()), AveragingConfig::check)?;
         let weight_decay = match self.optimizer {
             OptimizerConfig::Sgd(Sgd { momentum, .. }) if !(0.0..1.0).contains(&momentum) => {
                 let expected = "expected a number from 0 to below 1";

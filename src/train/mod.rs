@@ -1,14 +1,20 @@
 //! Training: an explicit loop around an objective.
 
+mod averaging;
 mod checkpoint;
 mod config;
 mod optimizer;
 mod schedule;
+#[cfg(test)]
+mod tests;
 mod trainer;
 mod validate;
+mod weight_perturbation;
 
+pub use averaging::{AverageEvery, AveragingConfig};
 pub use config::TrainConfig;
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};
 pub use schedule::Schedule;
 pub use trainer::{EpochReport, Job, Observer, StepReport, TrainError, TrainOutcome, train};
 pub use validate::Validation;
+pub use weight_perturbation::PerturbationConfig;

@@ -6,15 +6,17 @@ use std::time::{Duration, Instant};
 use burn::optim::{GradientsParams, ModuleOptimizer};
 use burn::tensor::Device;
 
-use super::checkpoint::{self, EpochSums, State};
+use super::averaging::{AverageEvery, averaged};
+use super::checkpoint::{self, EpochSums, Saved, State};
 use super::optimizer::clip_by_global_norm;
 use super::validate::validate;
+use super::weight_perturbation::Perturbation;
 use super::{TrainConfig, Validation};
 use crate::Seed;
 use crate::attacks::Attack;
-use crate::data::{DataError, Dataset, augment, epoch_batches};
-use crate::models::{Cost, Model, ModelError, Victim};
-use crate::objectives::{Loss, Objective, Term};
+use crate::data::{Batch, DataError, Dataset, augment, epoch_batches};
+use crate::models::{Cost, Model, ModelError, Network, Victim};
+use crate::objectives::{ClassFigures, Loss, Objective, Pictures, Term};
 use crate::run::StopFlag;
 
 /// A killed training loses at most this much work.
@@ -162,6 +164,8 @@ pub fn train(job: Job, stop: &StopFlag, observer: &mut dyn Observer) -> Result<T
 struct Loop<'a> {
     job: Job<'a>,
     optimizer: ModuleOptimizer,
+    /// The average of the weights, once there is one, on the plain device.
+    average: Option<Network>,
     state: State,
     device: Device,
     saved: Instant,
@@ -171,15 +175,16 @@ impl<'a> Loop<'a> {
     fn start(mut job: Job<'a>) -> Result<Self, TrainError> {
         job.config.check().map_err(TrainError::Config)?;
         let mut optimizer = job.config.optimizer.build();
-        let mut state = State::default();
+        let (mut state, mut average) = (State::default(), None);
+        job.model.network = job.model.network.trained_in(job.config.trainable);
         if let Some(found) = checkpoint::load(job.checkpoint_directory, &job.model.network, &optimizer)? {
-            (job.model.network, optimizer, state) = found;
+            Saved { network: job.model.network, average, optimizer, state } = found;
             job.objective.restore(&state.objective).map_err(|reason| TrainError::Checkpoint {
                 path: job.checkpoint_directory.to_owned(),
                 reason: format!("{reason}; start a new run"),
             })?;
         }
-        Ok(Self { job, optimizer, state, device: Device::default(), saved: Instant::now() })
+        Ok(Self { job, optimizer, average, state, device: Device::default(), saved: Instant::now() })
     }
 
     fn run(mut self, stop: &StopFlag, observer: &mut dyn Observer) -> Result<TrainOutcome, TrainError> {
@@ -211,7 +216,14 @@ impl<'a> Loop<'a> {
         self.saved = Instant::now();
         self.state.saves += 1;
         self.state.objective = self.job.objective.state();
-        checkpoint::save(self.job.checkpoint_directory, &self.job.model.network, &self.optimizer, &self.state)
+        let Job { checkpoint_directory, model, .. } = &self.job;
+        checkpoint::save(
+            checkpoint_directory,
+            &model.network,
+            self.average.as_ref(),
+            &self.optimizer,
+            &self.state,
+        )
     }
 
     /// Keeps weights that are not numbers out of checkpoints and models.
@@ -238,9 +250,12 @@ impl<'a> Loop<'a> {
         let network = &self.job.model.network;
         let victim = Victim::with_precision(network, self.job.config.attack_precision)
             .map_err(|error| TrainError::Config(error.to_string()))?;
-        let loss = self.job.objective.loss(network, &victim, &batch, seed.purpose("attack"));
+        let pictures = self.job.objective.attack(&victim, &batch, seed.purpose("attack"));
         let rate = self.learning_rate(self.state.step, batches.len());
-        self.update(&loss, rate)?;
+        let loss = self.learn(&batch, pictures, rate)?;
+        if self.job.config.averaging.is_some_and(|averaging| averaging.every == AverageEvery::Step) {
+            self.move_average();
+        }
         let seconds = start.elapsed().as_secs_f64();
         self.state.step += 1;
         self.state.seconds += seconds;
@@ -255,6 +270,33 @@ impl<'a> Loop<'a> {
             seconds,
         });
         Ok(())
+    }
+
+    /// The second half of a step: losses, with perturbed weights if so configured, and the update.
+    fn learn(&mut self, batch: &Batch, pictures: Pictures, rate: f64) -> Result<Loss, TrainError> {
+        let Job { model, objective, config, .. } = &mut self.job;
+        let due = config.weight_perturbation.filter(|awp| self.state.epoch >= awp.warmup_epochs);
+        let perturbation = due.map(|awp| {
+            Perturbation::find(awp.gamma, &model.network, &mut **objective, batch, pictures.clone())
+        });
+        if let Some(perturbation) = &perturbation {
+            model.network = perturbation.moved(model.network.clone(), 1.0);
+        }
+        let loss = objective.loss_on(&model.network, batch, pictures);
+        self.update(&loss, rate)?;
+        if let Some(perturbation) = &perturbation {
+            let network = &mut self.job.model.network;
+            *network = perturbation.moved(network.clone(), -1.0);
+        }
+        Ok(loss)
+    }
+
+    fn move_average(&mut self) {
+        if let Some(averaging) = &self.job.config.averaging {
+            let decay = averaging.decay_after(self.state.averages);
+            self.average = Some(averaged(self.average.take(), &self.job.model.network, decay));
+            self.state.averages += 1;
+        }
     }
 
     fn learning_rate(&self, step: usize, steps: usize) -> f64 {
@@ -282,9 +324,16 @@ impl<'a> Loop<'a> {
         let epoch = self.state.epoch;
         let learning_rate = self.learning_rate(steps - 1, steps);
         let sums = std::mem::take(&mut self.state.sums);
-        self.job.objective.end_epoch();
         let due = (epoch + 1).is_multiple_of(config.validate_every) || epoch + 1 == config.epochs;
-        let (validation, best) = if due { self.validate(epoch)? } else { (None, false) };
+        self.end_average(due)?;
+        let (validation, best) = if due {
+            let (validation, classes) = self.validate()?;
+            self.job.objective.end_epoch(Some(&classes));
+            (Some(validation), self.keep_if_best(epoch, validation)?)
+        } else {
+            self.job.objective.end_epoch(None);
+            (None, false)
+        };
         self.state.epoch += 1;
         self.state.step = 0;
         let right = sums.predictions.iter().filter(|(label, prediction)| label == prediction).count();
@@ -301,21 +350,47 @@ impl<'a> Loop<'a> {
         })
     }
 
-    /// Validates, and keeps the model if it is the best so far.
-    fn validate(&mut self, epoch: usize) -> Result<(Option<Validation>, bool), TrainError> {
+    /// Takes an epoch into an average that moves once an epoch, unless the worst class is not good enough.
+    fn end_average(&mut self, due: bool) -> Result<(), TrainError> {
+        let averaging = self.job.config.averaging.filter(|averaging| averaging.every == AverageEvery::Epoch);
+        let Some(averaging) = averaging else { return Ok(()) };
+        if let Some(least) = averaging.least_worst_class {
+            if !due {
+                return Ok(());
+            }
+            let (_, classes) = self.validate_network(&self.job.model.network)?;
+            if classes.present().any(|(_, figure)| 1.0 - figure.robust_error < least) {
+                return Ok(());
+            }
+        }
+        self.move_average();
+        Ok(())
+    }
+
+    /// Validates the model: the average of the weights, where there is one.
+    fn validate(&self) -> Result<(Validation, ClassFigures), TrainError> {
         self.stay_finite()?;
-        let Job { model, data, validation_attack, config, seed, model_directory, .. } = &self.job;
-        let victim = Victim::new(&model.network);
+        self.validate_network(self.average.as_ref().unwrap_or(&self.job.model.network))
+    }
+
+    fn validate_network(&self, network: &Network) -> Result<(Validation, ClassFigures), TrainError> {
+        let Job { data, validation_attack, config, seed, .. } = &self.job;
         // The same random starts after every epoch, so that epochs are compared under the same attack.
         let seed = seed.purpose("validation");
-        let validation =
-            validate(&victim, &data.val, *validation_attack, config.batch_size, &self.device, seed)?;
+        let victim = Victim::new(network);
+        Ok(validate(&victim, &data.val, *validation_attack, config.batch_size, &self.device, seed)?)
+    }
+
+    /// Saves the model if it is the best so far, and says whether it is.
+    fn keep_if_best(&mut self, epoch: usize, validation: Validation) -> Result<bool, TrainError> {
         let best = self.state.best.is_none_or(|(_, best)| validation.beats(&best));
         if best {
-            model.save(model_directory)?;
+            let model = &self.job.model;
+            let network = self.average.as_ref().unwrap_or(&model.network).clone();
+            Model { config: model.config.clone(), network }.save(self.job.model_directory)?;
             self.state.best = Some((epoch, validation));
         }
-        Ok((Some(validation), best))
+        Ok(best)
     }
 }
 

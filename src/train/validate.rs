@@ -1,9 +1,12 @@
 //! How good the model is on held-out pictures, clean and under attack. Checkpoints are chosen by this.
 
+use burn::tensor::Tensor;
+
 use crate::Seed;
 use crate::attacks::{Attack, Goal, cross_entropy};
 use crate::data::{DataError, Split};
 use crate::models::Victim;
+use crate::objectives::{ClassFigure, ClassFigures, divergence};
 
 /// Figures of one validation.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -31,7 +34,7 @@ impl Validation {
     }
 }
 
-/// Attacks a split, untargeted, and looks at the predictions.
+/// Attacks a split, untargeted, and looks at the predictions: of all pictures and of each class.
 ///
 /// # Errors
 /// [`DataError`] where a picture cannot be read.
@@ -42,42 +45,89 @@ pub(super) fn validate(
     batch_size: usize,
     device: &burn::tensor::Device,
     seed: Seed,
-) -> Result<Validation, DataError> {
+) -> Result<(Validation, ClassFigures), DataError> {
     let rows: Vec<usize> = (0..split.len()).collect();
-    let (mut clean_right, mut robust_right) = (0, 0);
-    let (mut clean_loss, mut robust_loss) = (0.0, 0.0);
+    let mut classes = vec![Sums::default(); victim.classes()];
     for rows in rows.chunks(batch_size) {
         let batch = split.batch(rows, device)?;
         let adversarial = attack.perturb(victim, &batch, &Goal::Untargeted, seed);
-        let clean = judge(victim, batch.images.clone(), &batch.labels);
-        let robust = judge(victim, adversarial, &batch.labels);
-        clean_right += clean.right.iter().filter(|right| **right).count();
-        robust_right +=
-            clean.right.iter().zip(&robust.right).filter(|(clean, robust)| **clean && **robust).count();
-        clean_loss += clean.loss;
-        robust_loss += robust.loss;
+        let (clean, attacked) = (victim.logits(batch.images.clone()), victim.logits(adversarial));
+        let apart = values(divergence(clean.clone(), attacked.clone()));
+        let (clean, attacked) =
+            (Judgement::new(clean, &batch.labels), Judgement::new(attacked, &batch.labels));
+        for (image, &label) in batch.labels.iter().enumerate() {
+            let sums = &mut classes[label];
+            sums.images += 1;
+            sums.clean_right += usize::from(clean.right[image]);
+            sums.robust_right += usize::from(clean.right[image] && attacked.right[image]);
+            sums.clean_loss += clean.losses[image];
+            sums.robust_loss += attacked.losses[image];
+            sums.divergence += apart[image];
+        }
     }
-    let images = split.len();
-    let share = |count: usize| count as f64 / images as f64;
-    Ok(Validation {
-        images,
-        clean_accuracy: share(clean_right),
-        robust_accuracy: share(robust_right),
-        clean_loss: clean_loss / images as f64,
-        robust_loss: robust_loss / images as f64,
-    })
+    let all = classes.iter().fold(Sums::default(), Sums::plus);
+    let share = |sum: f64| sum / all.images as f64;
+    let validation = Validation {
+        images: all.images,
+        clean_accuracy: share(all.clean_right as f64),
+        robust_accuracy: share(all.robust_right as f64),
+        clean_loss: share(all.clean_loss),
+        robust_loss: share(all.robust_loss),
+    };
+    Ok((validation, ClassFigures(classes.iter().map(Sums::figure).collect())))
+}
+
+/// Sums over the pictures of a class.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    images: usize,
+    clean_right: usize,
+    robust_right: usize,
+    clean_loss: f64,
+    robust_loss: f64,
+    divergence: f64,
+}
+
+impl Sums {
+    fn plus(self, other: &Self) -> Self {
+        Self {
+            images: self.images + other.images,
+            clean_right: self.clean_right + other.clean_right,
+            robust_right: self.robust_right + other.robust_right,
+            clean_loss: self.clean_loss + other.clean_loss,
+            robust_loss: self.robust_loss + other.robust_loss,
+            divergence: self.divergence + other.divergence,
+        }
+    }
+
+    fn figure(&self) -> Option<ClassFigure> {
+        let share = |sum: f64| sum / self.images as f64;
+        (self.images > 0).then(|| ClassFigure {
+            images: self.images,
+            clean_error: 1.0 - share(self.clean_right as f64),
+            robust_error: 1.0 - share(self.robust_right as f64),
+            clean_loss: share(self.clean_loss),
+            divergence: share(self.divergence),
+        })
+    }
 }
 
 struct Judgement {
     right: Vec<bool>,
-    loss: f64,
+    losses: Vec<f64>,
 }
 
-fn judge(victim: &Victim, images: burn::tensor::Tensor<4>, labels: &[usize]) -> Judgement {
-    let logits = victim.logits(images);
-    let predictions = logits.clone().argmax(1).into_data();
-    let right = predictions.iter::<i64>().zip(labels).map(|(found, label)| found == *label as i64).collect();
-    Judgement { right, loss: f64::from(cross_entropy(logits, labels).sum().into_scalar::<f32>()) }
+impl Judgement {
+    fn new(logits: Tensor<2>, labels: &[usize]) -> Self {
+        let losses = values(cross_entropy(logits.clone(), labels));
+        let predictions = logits.argmax(1).into_data();
+        let right = predictions.iter::<i64>().zip(labels).map(|(found, label)| found == *label as i64);
+        Self { right: right.collect(), losses }
+    }
+}
+
+fn values(tensor: Tensor<1>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
 }
 
 #[cfg(test)]

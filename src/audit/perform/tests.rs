@@ -97,7 +97,7 @@ impl Bench {
         let ids = (0..IMAGES as u64).map(|id| ImageId(id * 77)).collect();
         Self {
             victim,
-            batch: Batch { images, labels, ids },
+            batch: Batch { images, labels, ids, radius_scale: None },
             names: (0..IMAGES).map(|row| format!("{row}.png")).collect(),
             directory: tempfile::tempdir().expect("temporary directory"),
         }

@@ -58,6 +58,11 @@ fn missing_and_mismatched_directories() {
     let model = trained().join("model");
     let classes = fail(1, &["audit", "--model", text(&model), "--data", text(&others), "--out", text(&out)]);
     assert!(classes.contains("4 classes") && classes.contains('3'), "{classes}");
+    let from = format!("model.from={}", text(&model));
+    let head = fail(1, &["train", "--data", text(&others), "--out", text(&out), "--set", &from]);
+    assert!(head.contains("4 classes") && head.contains("model.new_head=true"), "{head}");
+    let nothing = fail(2, &train(text(&out), &["--set", "model.new_head=true"]));
+    assert!(nothing.contains("model.from"), "{nothing}");
     fs::write(others.join("train/p000/broken.png"), b"no picture").expect("written");
     let picture = fail(1, &["train", "--data", text(&others), "--out", text(&out)]);
     assert!(picture.contains("broken.png"), "{picture}");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{faces, run, succeed, text, trained};
+use super::{SMALL, faces, run, succeed, text, trained};
 
 #[test]
 fn help_names_every_command_and_no_command_is_a_usage_error() {
@@ -93,4 +93,28 @@ fn print_config_shows_every_key_and_can_be_read_again() {
     assert_eq!(printed, succeed(&["train", "--print-config", "--config", text(&file)]));
     let audit = succeed(&["audit", "--print-config", "--attack", "pgd", "--set", "attack.steps=7"]);
     assert!(audit.contains("kind = \"pgd\"") && audit.contains("steps = 7"), "{audit}");
+}
+
+#[test]
+fn a_head_for_other_people_is_trained_on_an_old_body() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let (others, out) = (place.path().join("others"), place.path().join("out"));
+    succeed(&["data", "synthetic-faces", "--people", "3", "--images", "10", "--out", text(&others)]);
+    let from = format!("model.from={}", text(&trained().join("model")));
+    let fixed = ["train", "--data", text(&others), "--out", text(&out), "--set", &from];
+    let more = [
+        "--set",
+        "model.new_head=true",
+        "--set",
+        "train.trainable=head",
+        "--set",
+        "train.weight_perturbation={}",
+        "--set",
+        "train.averaging.decay=0.9",
+    ];
+    succeed(&[&fixed[..], &SMALL, &more].concat());
+    let config = fs::read_to_string(out.join("model/config.json")).expect("the model");
+    assert_eq!(config.matches("\"p00").count(), 3, "{config}");
+    let run = fs::read_to_string(out.join("config.toml")).expect("the configuration");
+    assert!(run.contains("gamma = 0.01") && run.contains("decay = 0.9"), "{run}");
 }
