@@ -89,6 +89,11 @@ impl Layout {
         self.root.join("group_flows.csv")
     }
 
+    /// `checks.json`: whether the model and the attack were sound.
+    pub fn checks(&self) -> PathBuf {
+        self.root.join("checks.json")
+    }
+
     /// `metrics.json`: all figures.
     pub fn metrics(&self) -> PathBuf {
         self.root.join("metrics.json")

@@ -1,6 +1,7 @@
 //! The program through its binary: what a user types, what comes back.
 
 mod bad_input;
+mod doctor;
 mod resume;
 mod tables;
 mod whole;
