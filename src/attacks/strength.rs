@@ -32,7 +32,7 @@ impl AttackConfig {
             Self::Square(config) => Some(config.queries),
             Self::Roa(config) => Some(config.steps),
             Self::Eyeglasses(config) => Some(config.steps),
-            _ => None,
+            Self::Fgsm(_) => None,
         }
     }
 
@@ -91,7 +91,7 @@ impl AttackConfig {
             Self::Square(config) => config.queries = steps,
             Self::Roa(config) => config.steps = steps,
             Self::Eyeglasses(config) => config.steps = steps,
-            _ => return None,
+            Self::Fgsm(_) => return None,
         }
         Some(config)
     }
@@ -195,7 +195,9 @@ mod tests {
         let device = Device::default();
         let of = |text: &str| read(text).threat_model([3, 32, 32], &device).expect(text);
         let ball = of("kind = \"pgd\"\nnorm = \"l2\"\nepsilon = 2");
-        assert!(matches!(ball, Some(ThreatModel::Ball { norm: Norm::L2, epsilon }) if epsilon == 2.0));
+        assert!(
+            matches!(ball, Some(ThreatModel::Ball { norm: Norm::L2, epsilon }) if (epsilon - 2.0).abs() < 1e-6)
+        );
         assert!(of("kind = \"roa\"").is_none());
         let Some(ThreatModel::Region { mask }) = of("kind = \"eyeglasses\"") else { panic!("a region") };
         assert_eq!(mask.dims(), [1, 1, 32, 32]);

@@ -80,12 +80,11 @@ pub fn examine(
             }
             Depth::Cheap | Depth::Full => None,
         };
-        match left_out {
-            Some(why) => report.left_out.push(LeftOut { id, why: why.to_owned() }),
-            None => {
-                progress(id);
-                report.checks.push(examination.check(id));
-            }
+        if let Some(why) = left_out {
+            report.left_out.push(LeftOut { id, why: why.to_owned() });
+        } else {
+            progress(id);
+            report.checks.push(examination.check(id));
         }
     }
     Some(report)

@@ -146,7 +146,7 @@ impl Probe<'_> {
                 let many = repeated(&one, DRAWS);
                 let mut rng = self.seed.purpose("noise").at(one.ids[0].0).rng();
                 let moved: Vec<f32> = (0..DRAWS)
-                    .flat_map(|_| clean.iter().copied().collect::<Vec<f32>>())
+                    .flat_map(|_| clean.clone())
                     .map(|value| (value + rng.random_range(-RADIUS..RADIUS)).clamp(0.0, 1.0))
                     .collect();
                 let changes = self.margins(&moved, &many).into_iter().map(|moved| (moved - margin).abs());

@@ -74,7 +74,7 @@ pub(super) fn budget(reach: &Reach) -> Verdict {
 
 /// Whether a mask is binary and leaves something of the picture.
 pub(super) fn mask(values: &[f32]) -> Verdict {
-    let binary = values.iter().all(|value| *value == 0.0 || *value == 1.0);
+    let binary = values.iter().all(|value| [0.0_f32, 1.0].iter().any(|bit| bit.to_bits() == value.to_bits()));
     let covered = values.iter().filter(|value| **value > 0.5).count() as f64 / values.len().max(1) as f64;
     let status = match covered {
         _ if !binary => Status::Failed,

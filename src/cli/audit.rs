@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::{self, CheckSection};
 use super::config::ConfigError;
+use super::curve::{self, CurveSection};
 use super::progress::Progress;
 use super::setting::{SettingArguments, complete};
 use super::{Context, Interrupted};
@@ -98,6 +99,8 @@ pub(super) struct AuditRunConfig {
     pub attack_precision: Precision,
     /// Checks of the model and the attack, before anything is attacked.
     pub checks: CheckSection,
+    /// Robust accuracy over the strength of the attack.
+    pub curve: CurveSection,
     /// The attack.
     pub attack: AttackConfig,
 }
@@ -134,6 +137,7 @@ impl Default for AuditRunConfig {
             noise_draws: 2000,
             attack_precision: Precision::Full,
             checks: CheckSection::default(),
+            curve: CurveSection::default(),
             attack: AttackConfig::Eyeglasses(EyeglassConfig {
                 early_stop: true,
                 ..EyeglassConfig::default()
@@ -163,6 +167,9 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     super::say(&report::summary(&audited.report));
     if !audited.parts.is_empty() {
         super::say(&report::parts(&audited.parts));
+    }
+    if !audited.report.curves.is_empty() {
+        super::say(&report::curves(&audited.report.curves));
     }
     super::say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
     Ok(())
@@ -218,6 +225,12 @@ pub(super) fn run(
     let side = model.config.preprocessing.side;
     let attack =
         config.attack.build([3, side, side]).map_err(|error| ConfigError::Value(error.to_string()))?;
+    let points = config.curve.points(&config.attack, attack.name())?;
+    if !points.is_empty() && !config.untargeted {
+        let problem =
+            "curve: its points are robust accuracies, so set untargeted = true or leave the lists empty";
+        return Err(ConfigError::Value(problem.to_owned()).into());
+    }
     let mut files = vec![config.model.join("model.safetensors")];
     if let AttackConfig::Eyeglasses(EyeglassConfig { mask: Some(mask), .. }) = &config.attack {
         files.push(mask.clone());
@@ -234,7 +247,8 @@ pub(super) fn run(
         return Err(Interrupted { resume: super::resume_command() }.into());
     }
     let counts = audit_counts(&outcome.counts, attack.name(), data);
-    let report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
+    let mut report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
+    report.curves = curve::run(config, &points, model, split, layout, context)?;
     write_results(layout, &counts, &report)?;
     let attacks = outcome.attacks;
     let parts = parts(&outcome.counts, attack.as_ref());
@@ -298,7 +312,8 @@ fn attack_all(
 ) -> anyhow::Result<AuditOutcome> {
     let device = Device::default();
     let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
-    let pictures = Pictures { labels: split.labels(), ids: split.ids(), names: split.paths(), load: &load };
+    let pictures =
+        Pictures { labels: split.labels(), ids: split.ids(), names: split.paths(), load: &load, save: None };
     let options = AuditOptions {
         batch_size: config.batch_size,
         untargeted: config.untargeted,
@@ -363,6 +378,9 @@ fn write_results(layout: &Layout, counts: &AuditCounts, report: &FairnessReport)
     write_csv(&layout.classes(), |to| report::csv::write_classes(to, report))?;
     write_csv(&layout.groups(), |to| report::csv::write_groups(to, report))?;
     write_csv(&layout.group_flows(), |to| report::csv::write_group_flows(to, report))?;
+    if !report.curves.is_empty() {
+        write_csv(&layout.curves(), |to| report::csv::write_curves(to, &report.curves))?;
+    }
     let json = serde_json::to_string_pretty(report).context("a report always has a JSON form")?;
     write_file(&layout.metrics(), (json + "\n").as_bytes())?;
     Ok(())

@@ -123,8 +123,9 @@ impl Victim {
         let count = images.dims()[0] as u64;
         self.cost.set(self.cost.get() + Cost { forwards: count, gradients: 0 });
         let fast = self.fast(&images).and_then(|frozen| frozen.logits(images.clone()));
-        let logits = fast.unwrap_or_else(|| self.plain.forward(images.clone()));
-        self.note(&images, &logits);
+        let shown = images.clone();
+        let logits = fast.unwrap_or_else(|| self.plain.forward(images));
+        self.note(&shown, &logits);
         logits
     }
 
