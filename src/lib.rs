@@ -6,6 +6,7 @@
 
 pub mod attacks;
 pub mod audit;
+pub mod checks;
 pub mod cli;
 pub mod data;
 pub mod metrics;

@@ -45,6 +45,11 @@ impl Magnitude {
         Self { value: f64::from(count) / 255.0, written: format!("{count}/255") }
     }
 
+    /// A number in units of pixels in `[0, 1]`; none if it is negative or not finite.
+    pub fn of(value: f32) -> Option<Self> {
+        value.to_string().parse().ok()
+    }
+
     /// In units of pixels in `[0, 1]`.
     pub fn value(&self) -> f32 {
         self.value as f32

@@ -21,6 +21,7 @@ mod pgd;
 mod projection;
 mod roa;
 mod square;
+mod strength;
 mod threat;
 
 #[cfg(test)]

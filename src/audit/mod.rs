@@ -15,8 +15,8 @@ mod targets;
 
 pub use counts::{AttackCounts, Counts};
 pub use error::AuditError;
-pub use perform::{AuditOptions, AuditOutcome, Progress, audit};
-pub use pictures::Pictures;
+pub use perform::{AuditOptions, AuditOutcome, Inherit, Progress, audit};
+pub use pictures::{Pictures, Save};
 pub use plan::Stage;
 pub use predictions::{CLEAN, PredictionLog, Row, Rows, read_rows};
 pub use targets::TargetChoice;

@@ -1,5 +1,6 @@
 //! The loop: tasks in full batches through the attack, checked, scored, written, counted.
 
+use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
 use burn::tensor::Tensor;
@@ -27,12 +28,25 @@ pub struct AuditOptions {
     /// What the rows call the attack; its own name when absent. An attack that is made with several
     /// budgets in one run needs a name for each.
     pub name: Option<String>,
+    /// Attacks of the same log whose rows are taken over instead of being made again.
+    pub inherit: Vec<Inherit>,
+}
+
+/// An attack whose rows another one takes over. That is right where whatever the first one may do, the second may do
+/// too: in a larger ball of the same norm, or with more steps or restarts as the best of both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inherit {
+    /// What the rows call the attack.
+    pub attack: String,
+    /// Whether images that stood are taken over as well, because the two attacks are the same.
+    pub whole: bool,
 }
 
 impl AuditOptions {
     /// Batches of 64, the untargeted attack, no targets.
     pub fn new(seed: Seed) -> Self {
-        Self { batch_size: 64, untargeted: true, targets: TargetChoice::None, seed, name: None }
+        let targets = TargetChoice::None;
+        Self { batch_size: 64, untargeted: true, targets, seed, name: None, inherit: Vec::new() }
     }
 }
 
@@ -97,6 +111,7 @@ pub fn audit(
         }
         counts.add(row)
     })?;
+    let inherited = plan.inherited(log.path())?;
     let mut work = Work {
         victim,
         pictures,
@@ -109,6 +124,7 @@ pub fn audit(
         progress,
         clean,
         counts,
+        inherited,
         done: done.iter().filter(|is| **is).count(),
         total: plan.total(),
         attacks: 0,
@@ -138,6 +154,8 @@ struct Work<'a> {
     /// What is known of each unchanged picture.
     clean: Vec<Option<Score>>,
     counts: Counts,
+    /// Rows of other attacks, by task.
+    inherited: HashMap<usize, Row>,
     done: usize,
     total: usize,
     attacks: u64,
@@ -157,11 +175,18 @@ impl<'a> Work<'a> {
         let labels = self.pictures.labels;
         let wrong: Vec<bool> =
             (0..labels.len()).map(|image| self.clean(image).prediction != labels[image]).collect();
-        let spared = left(Stage::Untargeted).filter(|task| wrong[task.image]);
-        let attacked = left(Stage::Untargeted).filter(|task| !wrong[task.image]);
-        Ok(self.pass(Stage::Untargeted, spared, |work, tasks| Ok(work.spared_rows(tasks)))?
+        let known: HashSet<usize> = self.inherited.keys().copied().collect();
+        let new = |stage| left(stage).filter(|task| !known.contains(&task.index));
+        let old = |stage| left(stage).filter(|task| known.contains(&task.index));
+        let spared = new(Stage::Untargeted).filter(|task| wrong[task.image]);
+        let attacked = new(Stage::Untargeted).filter(|task| !wrong[task.image]);
+        Ok(self
+            .pass(Stage::Untargeted, old(Stage::Untargeted), |work, tasks| Ok(work.inherited_rows(tasks)))?
+            && self.pass(Stage::Untargeted, spared, |work, tasks| Ok(work.spared_rows(tasks)))?
             && self.pass(Stage::Untargeted, attacked, Self::attacked_rows)?
-            && self.pass(Stage::Targeted, left(Stage::Targeted), Self::attacked_rows)?)
+            && self
+                .pass(Stage::Targeted, old(Stage::Targeted), |work, tasks| Ok(work.inherited_rows(tasks)))?
+            && self.pass(Stage::Targeted, new(Stage::Targeted), Self::attacked_rows)?)
     }
 
     /// Some tasks of a stage in full batches. Gives false when it was asked to stop.
@@ -205,6 +230,12 @@ impl<'a> Work<'a> {
         tasks.iter().map(row).collect()
     }
 
+    /// Pictures that another attack has dealt with.
+    fn inherited_rows(&self, tasks: &[Task]) -> Vec<Row> {
+        let row = |task: &Task| Row { attack: self.name.to_owned(), ..self.inherited[&task.index].clone() };
+        tasks.iter().map(row).collect()
+    }
+
     /// Pictures under the attack.
     fn attacked_rows(&mut self, tasks: &[Task]) -> Result<Vec<Row>, AuditError> {
         let batch = self.load(tasks)?;
@@ -216,6 +247,15 @@ impl<'a> Work<'a> {
         self.cost = self.cost + (self.victim.cost() - before);
         self.attacks += tasks.len() as u64;
 
+        let adversarial = match self.pictures.save {
+            Some(save) => {
+                // What is no picture cannot be saved, and is the attack's fault.
+                self.inspect(&batch, &adversarial, tasks)?;
+                let targets: Vec<Option<usize>> = tasks.iter().map(|task| task.target).collect();
+                save(&batch, &targets, adversarial).map_err(AuditError::Pictures)?
+            }
+            None => adversarial,
+        };
         let distances = self.inspect(&batch, &adversarial, tasks)?;
         let scores = self.scores(adversarial, tasks, self.name)?;
         let names = self.attack.parts();

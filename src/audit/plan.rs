@@ -148,6 +148,31 @@ impl<'a> Plan<'a> {
         Ok(done)
     }
 
+    /// The rows of other attacks that this one may take over, by task.
+    pub fn inherited(&self, path: &std::path::Path) -> Result<HashMap<usize, Row>, AuditError> {
+        let mut rows = HashMap::new();
+        if self.options.inherit.is_empty() {
+            return Ok(rows);
+        }
+        let names = self.pictures.names.iter().enumerate();
+        let images: HashMap<&str, usize> = names.map(|(image, name)| (name.as_str(), image)).collect();
+        for row in read_rows(path)? {
+            let row = row?;
+            let whole = match self.options.inherit.iter().find(|from| from.attack == row.attack) {
+                Some(from) => from.whole,
+                None => continue,
+            };
+            // A row of another plan, such as a target that is not among these, is no help and no harm.
+            let found = self.find(&images, &row).ok().filter(|_| whole || row.success);
+            if let Some((_, index)) = found
+                && (row.success || !rows.contains_key(&index))
+            {
+                rows.insert(index, row);
+            }
+        }
+        Ok(rows)
+    }
+
     /// Image and task of a row.
     fn find(&self, images: &HashMap<&str, usize>, row: &Row) -> Result<(usize, usize), &'static str> {
         let image = *images.get(row.image.as_str()).ok_or("that is not in this data set")?;

@@ -6,12 +6,16 @@ use anyhow::Context as _;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::config::{self, ConfigError};
+use super::checks::{self, CheckSection};
+use super::config::ConfigError;
+use super::curve::{self, CurveSection};
 use super::progress::Progress;
+use super::setting::{SettingArguments, complete};
 use super::{Context, Interrupted};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, EyeglassConfig};
 use crate::audit::{AuditOptions, AuditOutcome, Counts, Pictures, PredictionLog, TargetChoice};
+use crate::checks::{CheckReport, Depth};
 use crate::data::{Dataset, Split};
 use crate::metrics::{AuditCounts, FairnessReport, GroupColumn, PartFigures};
 use crate::models::{Cost, Model, Precision, Victim};
@@ -23,30 +27,14 @@ const MOST_DRAWS: u32 = 100_000;
 
 #[derive(clap::Args)]
 pub(super) struct AuditArguments {
-    /// Model directory, such as runs/a/model.
-    #[arg(long)]
-    model: Option<PathBuf>,
-    /// Folder with train/, val/ and test/.
-    #[arg(long)]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    setting: SettingArguments,
     /// Where the results go: a new directory.
     #[arg(long, required_unless_present = "print_config")]
     out: Option<PathBuf>,
-    /// TOML file with the configuration.
-    #[arg(long)]
-    config: Option<PathBuf>,
-    /// The attack, with its defaults; change them with --set attack.KEY=VALUE.
-    #[arg(long, value_enum)]
-    attack: Option<AttackKind>,
     /// Targets of each picture: none, all, random:3, or classes by number such as 0,4,7.
     #[arg(long)]
     targets: Option<String>,
-    /// Sets one key of the configuration, such as attack.steps=100.
-    #[arg(long, value_name = "KEY=VALUE")]
-    set: Vec<String>,
-    /// Decides every random draw.
-    #[arg(long, value_parser = super::seeds())]
-    seed: Option<u64>,
     /// Go on with an interrupted audit of the same configuration.
     #[arg(long)]
     resume: bool,
@@ -56,7 +44,7 @@ pub(super) struct AuditArguments {
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum AttackKind {
+pub(super) enum AttackKind {
     Apgd,
     ApgdT,
     Autoattack,
@@ -70,7 +58,7 @@ enum AttackKind {
 }
 
 impl AttackKind {
-    fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Apgd => "apgd",
             Self::ApgdT => "apgd-t",
@@ -109,6 +97,10 @@ pub(super) struct AuditRunConfig {
     /// How exactly the attack computes gradients: `full`, or `half` for processors with AVX-512 FP16.
     /// What the rows say is always computed in full precision.
     pub attack_precision: Precision,
+    /// Checks of the model and the attack, before anything is attacked.
+    pub checks: CheckSection,
+    /// Robust accuracy over the strength of the attack.
+    pub curve: CurveSection,
     /// The attack.
     pub attack: AttackConfig,
 }
@@ -120,6 +112,16 @@ pub(super) enum SplitName {
     Val,
     #[default]
     Test,
+}
+
+impl SplitName {
+    /// The split of a data set.
+    pub(super) fn of(self, data: &Dataset) -> &Split {
+        match self {
+            Self::Val => &data.val,
+            Self::Test => &data.test,
+        }
+    }
 }
 
 impl Default for AuditRunConfig {
@@ -134,6 +136,8 @@ impl Default for AuditRunConfig {
             targets: TargetChoice::All,
             noise_draws: 2000,
             attack_precision: Precision::Full,
+            checks: CheckSection::default(),
+            curve: CurveSection::default(),
             attack: AttackConfig::Eyeglasses(EyeglassConfig {
                 early_stop: true,
                 ..EyeglassConfig::default()
@@ -143,51 +147,32 @@ impl Default for AuditRunConfig {
 }
 
 pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Result<()> {
-    let config = resolve(arguments)?;
+    let mut config = arguments.setting.resolve(&[])?;
+    if let Some(targets) = &arguments.targets {
+        config.targets =
+            targets.parse().map_err(|error| ConfigError::Value(format!("--targets: {error}")))?;
+    }
     if arguments.print_config {
         super::say(toml::to_string(&config).context("the configuration has no TOML form")?.trim_end());
         return Ok(());
     }
     let out = arguments.out.as_ref().context("--out is missing")?;
-    for (key, path) in [("model", &config.model), ("data", &config.data)] {
-        if path.as_os_str().is_empty() {
-            return Err(ConfigError::Value(format!(
-                "no {key}: give --{key} DIR, or `{key} = \"DIR\"` in the file"
-            ))
-            .into());
-        }
-    }
+    complete(&config)?;
     let model = Model::load(&config.model, &Device::default())?;
     let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
     let audited = run(&config, &model, &data, out, arguments.resume, "audit", context)?;
+    if config.checks.depth != Depth::Off {
+        super::say(&format!("{}\n", checks::summary(&audited.checks)));
+    }
     super::say(&report::summary(&audited.report));
     if !audited.parts.is_empty() {
         super::say(&report::parts(&audited.parts));
     }
+    if !audited.report.curves.is_empty() {
+        super::say(&report::curves(&audited.report.curves));
+    }
     super::say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
     Ok(())
-}
-
-fn resolve(arguments: &AuditArguments) -> Result<AuditRunConfig, ConfigError> {
-    let mut set = Vec::new();
-    if let Some(kind) = arguments.attack {
-        set.push(format!("attack.kind={}", kind.name()));
-    }
-    if let Some(targets) = &arguments.targets {
-        set.push(format!("targets='{targets}'"));
-    }
-    set.extend(arguments.set.iter().cloned());
-    let mut config: AuditRunConfig = config::load(arguments.config.as_deref(), &set)?;
-    if let Some(model) = &arguments.model {
-        config.model.clone_from(model);
-    }
-    if let Some(data) = &arguments.data {
-        config.data.clone_from(data);
-    }
-    if let Some(seed) = arguments.seed {
-        config.seed = seed;
-    }
-    Ok(config)
 }
 
 /// A finished audit.
@@ -198,6 +183,8 @@ pub(super) struct Audited {
     pub counts: AuditCounts,
     /// What each part of the attack contributed, untargeted and targeted, where it has parts.
     parts: Vec<(&'static str, Vec<PartFigures>)>,
+    /// Whether the figures can be believed.
+    checks: CheckReport,
     cost: Cost,
     seconds: f64,
     attacks: u64,
@@ -238,6 +225,12 @@ pub(super) fn run(
     let side = model.config.preprocessing.side;
     let attack =
         config.attack.build([3, side, side]).map_err(|error| ConfigError::Value(error.to_string()))?;
+    let points = config.curve.points(&config.attack, attack.name())?;
+    if !points.is_empty() && !config.untargeted {
+        let problem =
+            "curve: its points are robust accuracies, so set untargeted = true or leave the lists empty";
+        return Err(ConfigError::Value(problem.to_owned()).into());
+    }
     let mut files = vec![config.model.join("model.safetensors")];
     if let AttackConfig::Eyeglasses(EyeglassConfig { mask: Some(mask), .. }) = &config.attack {
         files.push(mask.clone());
@@ -247,16 +240,15 @@ pub(super) fn run(
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
     events.append("audit_start", &super::provenance(config.seed, data))?;
-    let split = match config.split {
-        SplitName::Val => &data.val,
-        SplitName::Test => &data.test,
-    };
+    let split = config.split.of(data);
+    let checks = checked(config, model, split, layout, context)?;
     let outcome = attack_all(config, model, split, attack.as_ref(), layout, name, context)?;
     if !outcome.finished {
         return Err(Interrupted { resume: super::resume_command() }.into());
     }
     let counts = audit_counts(&outcome.counts, attack.name(), data);
-    let report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
+    let mut report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
+    report.curves = curve::run(config, &points, model, split, layout, context)?;
     write_results(layout, &counts, &report)?;
     let attacks = outcome.attacks;
     let parts = parts(&outcome.counts, attack.as_ref());
@@ -264,14 +256,33 @@ pub(super) fn run(
         write_csv(&layout.parts(attack.name()), |to| report::csv::write_parts(to, &parts))?;
         events.append("attack_parts", &parts)?;
     }
-    let audited = Audited { report, counts, parts, cost: outcome.cost, seconds: outcome.seconds, attacks };
+    let (cost, seconds) = (outcome.cost, outcome.seconds);
+    let audited = Audited { report, counts, parts, checks, cost, seconds, attacks };
     let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
     events.append("audit_end", &cost)?;
     Ok(audited)
 }
 
+/// The checks of the audit: those that an earlier sitting made, or new ones.
+fn checked(
+    config: &AuditRunConfig,
+    model: &Model,
+    split: &Split,
+    layout: &Layout,
+    context: &Context,
+) -> anyhow::Result<CheckReport> {
+    let path = layout.checks();
+    let there = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    if let Some(report) = there {
+        return Ok(report);
+    }
+    let report = checks::run(config, &config.checks, model, split, context)?;
+    write_file(&path, checks::json(&report)?.as_bytes())?;
+    Ok(report)
+}
+
 /// What can be wrong with the values before any work is done.
-fn check(config: &AuditRunConfig, model: &Model) -> Result<(), ConfigError> {
+pub(super) fn check(config: &AuditRunConfig, model: &Model) -> Result<(), ConfigError> {
     let classes = model.config.classes.len();
     if config.batch_size == 0 {
         return Err(ConfigError::Value("batch_size is 0, expected at least 1".to_owned()));
@@ -301,7 +312,8 @@ fn attack_all(
 ) -> anyhow::Result<AuditOutcome> {
     let device = Device::default();
     let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
-    let pictures = Pictures { labels: split.labels(), ids: split.ids(), names: split.paths(), load: &load };
+    let pictures =
+        Pictures { labels: split.labels(), ids: split.ids(), names: split.paths(), load: &load, save: None };
     let options = AuditOptions {
         batch_size: config.batch_size,
         untargeted: config.untargeted,
@@ -366,6 +378,9 @@ fn write_results(layout: &Layout, counts: &AuditCounts, report: &FairnessReport)
     write_csv(&layout.classes(), |to| report::csv::write_classes(to, report))?;
     write_csv(&layout.groups(), |to| report::csv::write_groups(to, report))?;
     write_csv(&layout.group_flows(), |to| report::csv::write_group_flows(to, report))?;
+    if !report.curves.is_empty() {
+        write_csv(&layout.curves(), |to| report::csv::write_curves(to, &report.curves))?;
+    }
     let json = serde_json::to_string_pretty(report).context("a report always has a JSON form")?;
     write_file(&layout.metrics(), (json + "\n").as_bytes())?;
     Ok(())

@@ -1,19 +1,25 @@
 //! The command line: arguments in, exit code out. Only this module prints.
 //!
-//! Exit codes: 0 done, 1 error, 2 usage or configuration, 3 a condition of `compare` holds, 130 interrupted and resumable.
+//! Exit codes: 0 done, 1 error, 2 usage or configuration, 3 a condition of `compare` holds or a check of
+//! `doctor` failed, 130 interrupted and resumable.
 
+mod attack;
 mod audit;
 mod bench;
+mod checks;
 mod compare;
 mod condition;
 mod config;
+mod curve;
 mod data;
 mod demo;
 mod difference;
+mod doctor;
 mod input;
 mod measure;
 mod metrics;
 mod progress;
+mod setting;
 mod show;
 mod train;
 
@@ -47,6 +53,10 @@ enum Command {
     Train(train::TrainArguments),
     /// Attack a trained classifier and report how robust and how symmetric it is.
     Audit(audit::AuditArguments),
+    /// Save adversarial pictures as files, and judge them as they are there.
+    Attack(attack::AttackArguments),
+    /// Check whether a model can be judged by an attack, and whether the attack is sound.
+    Doctor(doctor::DoctorArguments),
     /// Print the figures of finished audits side by side.
     Show(show::ShowArguments),
     /// Figures of predictions or a confusion matrix of any program.
@@ -112,6 +122,8 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Data(command) => data::data(command),
         Command::Train(arguments) => train::train(&arguments, &Context::stoppable()?),
         Command::Audit(arguments) => audit::audit(&arguments, &Context::stoppable()?),
+        Command::Attack(arguments) => attack::attack(&arguments, &Context::stoppable()?),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, &Context::stoppable()?),
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),

@@ -7,6 +7,7 @@ mod binomial;
 mod confusion;
 #[cfg(test)]
 mod coverage;
+mod curve;
 mod difference;
 mod draws;
 mod extremes;
@@ -44,6 +45,7 @@ mod targeted;
 mod theorem;
 
 pub use confusion::ConfusionMatrix;
+pub use curve::CurvePoint;
 pub use difference::{NamedDifference, unpaired_differences};
 pub use groups::{FlowGap, GroupAccuracy, GroupColumn, GroupFigures, GroupFlow, GroupSpread};
 pub use headline::{HEADLINE, Headline, NamedFigure, Spread};

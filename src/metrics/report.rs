@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::groups::{GroupFigures, GroupFlow};
 use super::{
-    ConfusionMatrix, GroupColumn, ImageOutcomes, RateMatrix, Robustness, SourceFigures, SuccessMatrix,
-    SymmetryFigures, SymmetryTests, TargetFigures, TargetedFigures,
+    ConfusionMatrix, CurvePoint, GroupColumn, ImageOutcomes, RateMatrix, Robustness, SourceFigures,
+    SuccessMatrix, SymmetryFigures, SymmetryTests, TargetFigures, TargetedFigures,
 };
 use crate::Seed;
 
@@ -77,6 +77,9 @@ pub struct FairnessReport {
     pub targeted: Option<TargetedFigures>,
     /// For each grouping of the classes.
     pub groups: Vec<GroupReport>,
+    /// Robust accuracy over the strength of the attack, where that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curves: Vec<CurvePoint>,
 }
 
 /// Figures of one confusion matrix.
@@ -138,6 +141,7 @@ impl FairnessReport {
                     GroupReport::of(column, counts, seed.purpose("groups").purpose(&column.name), draws)
                 })
                 .collect(),
+            curves: Vec::new(),
         }
     }
 }

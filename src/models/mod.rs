@@ -18,5 +18,5 @@ pub use face_cnn::{FaceCnn, FaceCnnConfig};
 pub use network::{Architecture, Network, Preprocessing, Trainable};
 pub use pre_act_resnet::{PreActResNet, PreActResNetConfig};
 pub use vgg::{Vgg, VggConfig};
-pub use victim::{Cost, InputGradient, Victim};
+pub use victim::{Cost, InputGradient, Shown, Victim};
 pub use vit::{Vit, VitConfig};

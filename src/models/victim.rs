@@ -6,7 +6,7 @@
 //! anything that happens to it. So no gradient of an attack can reach an update (the published Sy-FAR
 //! code lets all of them leak into it), and no attack can run in training mode.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
@@ -58,6 +58,23 @@ pub struct Victim {
     /// The same network in its fast form, if it has one: made when it is asked for the first time.
     frozen: OnceCell<Option<Frozen>>,
     cost: Cell<Cost>,
+    /// What it was shown, while somebody watches.
+    watch: RefCell<Option<Watch>>,
+}
+
+/// Pictures that a victim was shown, and what it answered.
+pub struct Shown {
+    /// `[N, C, H, W]`, where they were to be kept.
+    pub images: Option<Tensor<4>>,
+    /// `[N, K]`.
+    pub logits: Tensor<2>,
+}
+
+/// Somebody who watches a victim.
+struct Watch {
+    /// Whether the pictures with these logits are kept.
+    keep: Box<dyn Fn(&Tensor<2>) -> bool + Send>,
+    shown: Vec<Shown>,
 }
 
 impl Victim {
@@ -87,7 +104,8 @@ impl Victim {
         let plain = model.valid().freeze();
         let differentiable = plain.clone().train();
         let (plain, differentiable) = (Box::new(plain), Box::new(differentiable));
-        Self { plain, differentiable, precision, frozen: OnceCell::new(), cost: Cell::default() }
+        let (frozen, cost, watch) = (OnceCell::new(), Cell::default(), RefCell::default());
+        Self { plain, differentiable, precision, frozen, cost, watch }
     }
 
     /// Number of classes `K`.
@@ -105,7 +123,30 @@ impl Victim {
         let count = images.dims()[0] as u64;
         self.cost.set(self.cost.get() + Cost { forwards: count, gradients: 0 });
         let fast = self.fast(&images).and_then(|frozen| frozen.logits(images.clone()));
-        fast.unwrap_or_else(|| self.plain.forward(images))
+        let shown = images.clone();
+        let logits = fast.unwrap_or_else(|| self.plain.forward(images));
+        self.note(&shown, &logits);
+        logits
+    }
+
+    /// Does some work, and gives its result with every batch that the victim was shown meanwhile, in their
+    /// order. Pictures are kept until then, so keep few of them: `keep` is asked with their logits. Work that
+    /// is watched does not watch.
+    pub fn watch<T>(
+        &self,
+        keep: impl Fn(&Tensor<2>) -> bool + Send + 'static,
+        work: impl FnOnce() -> T,
+    ) -> (T, Vec<Shown>) {
+        self.watch.replace(Some(Watch { keep: Box::new(keep), shown: Vec::new() }));
+        let result = work();
+        (result, self.watch.take().map(|watch| watch.shown).unwrap_or_default())
+    }
+
+    fn note(&self, images: &Tensor<4>, logits: &Tensor<2>) {
+        if let Some(watch) = self.watch.borrow_mut().as_mut() {
+            let images = (watch.keep)(logits).then(|| images.clone());
+            watch.shown.push(Shown { images, logits: logits.clone() });
+        }
     }
 
     /// The gradient of a per-image loss (logits `[N, K]` to losses `[N]`) with respect to the pixels.
@@ -120,6 +161,12 @@ impl Victim {
         let count = images.dims()[0] as u64;
         self.cost.set(self.cost.get() + Cost { forwards: 0, gradients: count });
         let images = images.without_autodiff();
+        let found = self.gradient_at(images.clone(), loss);
+        self.note(&images, &found.logits);
+        found
+    }
+
+    fn gradient_at(&self, images: Tensor<4>, loss: impl FnOnce(Tensor<2>) -> Tensor<1>) -> InputGradient {
         let pass = self.fast(&images).and_then(|frozen| Some((frozen, frozen.forward(images.clone())?)));
         let Some((frozen, (logits, pass))) = pass else { return self.by_graph(images, loss) };
         let leaf = on_autodiff(logits.clone()).require_grad();
@@ -151,8 +198,9 @@ impl Victim {
 
 /// The gradient of a sum with respect to a leaf: zero if it does not depend on it.
 fn gradient_of<const D: usize>(sum: &Tensor<1>, leaf: &Tensor<D>) -> Tensor<D> {
-    let mut gradients = sum.backward();
-    leaf.grad_remove(&mut gradients).unwrap_or_else(|| leaf.clone().without_autodiff().zeros_like())
+    // A layer that leaves the graph cuts it: nothing is tracked then.
+    let found = sum.is_tracked().then(|| sum.backward()).and_then(|mut all| leaf.grad_remove(&mut all));
+    found.unwrap_or_else(|| leaf.clone().without_autodiff().zeros_like())
 }
 
 /// A tensor moved to the autodiff side of its device, as a new leaf.
@@ -255,6 +303,23 @@ mod tests {
             let expected = (logit(1e-2) - logit(-1e-2)) / 2e-2;
             assert!((gradient[index] - expected).abs() < 2e-3 + 0.05 * expected.abs());
         }
+    }
+
+    #[test]
+    fn what_is_shown_is_noted_while_somebody_watches() {
+        let victim = Victim::new(&model());
+        victim.logits(images(1));
+        let pairs = |logits: &Tensor<2>| logits.dims()[0] == 2;
+        let (gradient, shown) = victim.watch(pairs, || {
+            victim.logits(images(1));
+            victim.input_gradient(images(2), first_logit)
+        });
+        assert_eq!(shown.iter().map(|shown| shown.logits.dims()[0]).collect::<Vec<_>>(), [1, 2]);
+        assert!(shown[0].images.is_none());
+        assert_eq!(shown[1].images.as_ref().map(Tensor::to_data), Some(images(2).to_data()));
+        assert_eq!(shown[1].logits.to_data(), gradient.logits.to_data());
+        victim.logits(images(1));
+        assert!(victim.watch(pairs, || ()).1.is_empty());
     }
 
     #[test]

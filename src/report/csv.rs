@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::metrics::{ConfusionMatrix, FairnessReport, Figure, PartFigures, Rate, SuccessMatrix};
+use crate::metrics::{ConfusionMatrix, CurvePoint, FairnessReport, Figure, PartFigures, Rate, SuccessMatrix};
 
 /// `confusion_*.csv`: counts, one row a true label, one column a prediction.
 ///
@@ -52,6 +52,20 @@ pub fn write_parts(to: impl Write, goals: &[(&str, Vec<PartFigures>)]) -> csv::R
             let names = [(*goal).to_owned(), part.part.clone()];
             writer.write_record(names.into_iter().chain(counts).chain(rate(part.left)))?;
         }
+    }
+    Ok(writer.flush()?)
+}
+
+/// `curves.csv`: robust accuracy over the strength of the attack, with its interval.
+///
+/// # Errors
+/// When the writer fails.
+pub fn write_curves(to: impl Write, points: &[CurvePoint]) -> csv::Result<()> {
+    let mut writer = csv::Writer::from_writer(to);
+    writer.write_record(["axis", "value", "attack", "robust", "low", "high", "n"])?;
+    for point in points {
+        let names = [&point.axis, &point.value, &point.attack].map(Clone::clone);
+        writer.write_record(names.into_iter().chain(rate(point.robust)))?;
     }
     Ok(writer.flush()?)
 }

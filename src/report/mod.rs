@@ -4,6 +4,7 @@
 
 mod comparison;
 pub mod csv;
+mod curves;
 mod document;
 #[cfg(test)]
 mod example;
@@ -15,6 +16,7 @@ mod parts;
 mod table;
 mod terminal;
 
+pub use curves::curves;
 pub use document::{
     METRICS_SCHEMA, METRICS_SCHEMA_VERSION, MetricsDocument, PartGroups, PartReport, flat_cell,
 };

@@ -89,6 +89,26 @@ impl Layout {
         self.root.join("group_flows.csv")
     }
 
+    /// `curves.csv`: robust accuracy over the strength of the attack.
+    pub fn curves(&self) -> PathBuf {
+        self.root.join("curves.csv")
+    }
+
+    /// `images/`: adversarial pictures, one folder for each class.
+    pub fn images(&self) -> PathBuf {
+        self.root.join("images")
+    }
+
+    /// `attacked.csv`: one row for each adversarial picture.
+    pub fn attacked(&self) -> PathBuf {
+        self.root.join("attacked.csv")
+    }
+
+    /// `checks.json`: whether the model and the attack were sound.
+    pub fn checks(&self) -> PathBuf {
+        self.root.join("checks.json")
+    }
+
     /// `metrics.json`: all figures.
     pub fn metrics(&self) -> PathBuf {
         self.root.join("metrics.json")

@@ -1,6 +1,9 @@
 //! The program through its binary: what a user types, what comes back.
 
+mod attack;
 mod bad_input;
+mod curve;
+mod doctor;
 mod resume;
 mod tables;
 mod whole;

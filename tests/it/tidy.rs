@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// For each module the modules that it may use; ARCHITECTURE.md says why.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("seed", &[]),
     ("metrics", &["seed"]),
     ("data", &["seed"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("objectives", &["attacks", "models", "data", "metrics", "seed"]),
     ("run", &[]),
     ("audit", &["attacks", "models", "data", "metrics", "run", "seed"]),
+    ("checks", &["attacks", "models", "data", "metrics", "run", "seed"]),
     ("train", &["objectives", "attacks", "models", "data", "metrics", "run", "seed"]),
     ("report", &["metrics", "seed"]),
     ("tables", &["metrics", "seed"]),
@@ -23,6 +24,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
         &[
             "attacks",
             "audit",
+            "checks",
             "data",
             "metrics",
             "models",

@@ -119,8 +119,13 @@ impl Bench {
             assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "each image is loaded once a batch");
             Ok(self.batch.select(rows))
         };
-        let pictures =
-            Pictures { labels: &self.batch.labels, ids: &self.batch.ids, names: &self.names, load: &load };
+        let pictures = Pictures {
+            labels: &self.batch.labels,
+            ids: &self.batch.ids,
+            names: &self.names,
+            load: &load,
+            save: None,
+        };
         let stop = StopFlag::default();
         let mut count = 0;
         let mut progress = |at: Progress| {
@@ -294,6 +299,65 @@ fn a_second_attack_shares_the_clean_rows() {
 }
 
 #[test]
+fn successes_of_a_weaker_attack_are_taken_over_and_not_made_again() {
+    let bench = Bench::new();
+    let (weak, _) = bench.whole(&STEP, &options(4, TargetChoice::All), "curve");
+    let inherit = vec![Inherit { attack: "step".to_owned(), whole: false }];
+    let name = Some("step-large".to_owned());
+    let strong = AuditOptions { name, inherit, ..options(4, TargetChoice::All) };
+    let (outcome, rows) = bench.whole(&Step { epsilon: 0.2 }, &strong, "curve");
+    let of = |attack: &str| rows.iter().filter(|row| row.attack == attack).cloned().collect::<Vec<_>>();
+    let (small, large) = (of("step"), of("step-large"));
+    assert_eq!(small.len(), large.len());
+    let mut taken = 0;
+    for (small, large) in small.iter().zip(&large) {
+        assert!(!small.success || large.success, "a success is lost");
+        if small.success {
+            taken += 1;
+            assert_eq!(*large, Row { attack: "step-large".to_owned(), ..small.clone() });
+        }
+    }
+    // Images that are wrong unchanged are successes of the untargeted attack without being attacked.
+    assert!(taken > 3 && outcome.attacks as usize == large.len() - taken, "{taken} {}", outcome.attacks);
+    assert!(outcome.attacks < weak.attacks);
+
+    let inherit = vec![Inherit { attack: "step".to_owned(), whole: true }];
+    let same = AuditOptions { name: Some("same".to_owned()), inherit, ..options(4, TargetChoice::All) };
+    let (outcome, _) = bench.whole(&STEP, &same, "curve");
+    assert_eq!(outcome.attacks, 0);
+    assert_eq!(outcome.counts.attacks["same"].untargeted, weak.counts.attacks["step"].untargeted);
+}
+
+#[test]
+fn what_was_saved_is_what_is_judged() {
+    let bench = Bench::new();
+    let load = |rows: &[usize]| Ok(bench.batch.select(rows));
+    let seen = std::cell::RefCell::new(Vec::new());
+    // Black pictures, whatever the attack made.
+    let save = |clean: &Batch, targets: &[Option<usize>], adversarial: Tensor<4>| {
+        assert_eq!((clean.len(), targets.len()), (adversarial.dims()[0], adversarial.dims()[0]));
+        seen.borrow_mut().extend_from_slice(targets);
+        Ok(adversarial.zeros_like())
+    };
+    let pictures = Pictures {
+        labels: &bench.batch.labels,
+        ids: &bench.batch.ids,
+        names: &bench.names,
+        load: &load,
+        save: Some(&save),
+    };
+    let nothing = Fake { paint: |images| images, admits: true };
+    let (mut log, stop) = (bench.log("saved"), StopFlag::default());
+    let options = options(4, TargetChoice::List(vec![0]));
+    super::audit(&bench.victim, pictures, &nothing, &options, &mut log, &stop, &mut |_| ())
+        .expect("an audit");
+    let attacked: Vec<Row> = sorted(log.path()).into_iter().filter(|row| row.l2 > 0.0).collect();
+    assert_eq!(attacked.len(), seen.borrow().len());
+    assert!(attacked.iter().all(|row| row.prediction == attacked[0].prediction), "all are black");
+    assert!(seen.borrow().contains(&None) && seen.borrow().contains(&Some(0)));
+}
+
+#[test]
 fn a_picture_that_breaks_a_rule_is_an_error_with_image_and_attack() {
     let bench = Bench::new();
     let options = options(4, TargetChoice::None);
@@ -367,7 +431,7 @@ fn measured_process() {
         let known: Vec<usize> = wanted.iter().map(|&row| rows[row]).collect();
         Ok(bench.batch.select(&known))
     };
-    let pictures = Pictures { labels: &labels, ids: &ids, names: &names, load: &load };
+    let pictures = Pictures { labels: &labels, ids: &ids, names: &names, load: &load, save: None };
     let mut sizes = Vec::new();
     let mut progress = |at: Progress| {
         if at.stage == Stage::Targeted {
