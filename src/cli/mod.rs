@@ -10,6 +10,7 @@ mod config;
 mod data;
 mod demo;
 mod difference;
+mod experiment;
 mod input;
 mod measure;
 mod metrics;
@@ -47,6 +48,8 @@ enum Command {
     Train(train::TrainArguments),
     /// Attack a trained classifier and report how robust and how symmetric it is.
     Audit(audit::AuditArguments),
+    /// Train and audit data sets x models x methods x seeds, and compare the methods.
+    Experiment(experiment::ExperimentArguments),
     /// Print the figures of finished audits side by side.
     Show(show::ShowArguments),
     /// Figures of predictions or a confusion matrix of any program.
@@ -112,6 +115,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Data(command) => data::data(command),
         Command::Train(arguments) => train::train(&arguments, &Context::stoppable()?),
         Command::Audit(arguments) => audit::audit(&arguments, &Context::stoppable()?),
+        Command::Experiment(arguments) => experiment::experiment(&arguments, &Context::stoppable()?),
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
@@ -132,12 +136,12 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-/// [`command_line`] with `--resume`, for the message of how to go on. The demo goes on by itself.
+/// [`command_line`] with `--resume`, for the message of how to go on. Demo and experiment go on by themselves.
 fn resume_command() -> String {
     let command = command_line();
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let goes_on =
-        words.get(1).is_some_and(|word| word == "demo") || words.iter().any(|word| word == "--resume");
+    let goes_on = words.get(1).is_some_and(|word| word == "demo" || word == "experiment")
+        || words.iter().any(|word| word == "--resume");
     if goes_on { command } else { format!("{command} --resume") }
 }
 
