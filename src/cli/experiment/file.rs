@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
 use super::super::config::{self, ConfigError};
+use super::names;
 use crate::data::{FashionMnistConfig, SyntheticConfig};
 use crate::report::Family;
 
@@ -263,7 +264,17 @@ impl Experiment {
     /// # Errors
     /// [`ConfigError`] that names the file or key.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let mut read: Self = config::parse(config::read(path)?)?;
+        let mut table = config::read(path)?;
+        // `"@roa"` stands for the table `[named.roa]`, wherever a table may stand.
+        let named = match table.remove("named") {
+            Some(Value::Table(named)) => named,
+            Some(other) => {
+                return Err(ConfigError::Value(format!("named = {other}, expected tables [named.NAME]")));
+            }
+            None => Table::new(),
+        };
+        names::fill(&mut table, &named, 0)?;
+        let mut read: Self = config::parse(table)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         for entry in &mut read.data {
             match entry {
@@ -280,9 +291,9 @@ impl Experiment {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        names("data", self.data.iter().map(DataEntry::name))?;
-        names("model", self.model.iter().map(|entry| entry.name.as_str()))?;
-        names("method", self.method.iter().map(|entry| entry.name.as_str()))?;
+        names::check("data", self.data.iter().map(DataEntry::name))?;
+        names::check("model", self.model.iter().map(|entry| entry.name.as_str()))?;
+        names::check("method", self.method.iter().map(|entry| entry.name.as_str()))?;
         let fail = |reason: String| Err(ConfigError::Value(reason));
         if self.seeds.is_empty() || self.seeds.iter().collect::<BTreeSet<_>>().len() < self.seeds.len() {
             return fail(format!("seeds = {:?}, expected a list of different numbers", self.seeds));
@@ -368,27 +379,6 @@ impl Experiment {
             ))
         })
     }
-}
-
-/// Names that are parts of paths: different, and of plain characters.
-fn names<'a>(kind: &str, names: impl Iterator<Item = &'a str>) -> Result<(), ConfigError> {
-    let mut seen = BTreeSet::new();
-    for name in names {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || name.starts_with('.') || !name.chars().all(plain) || name == "pictures" {
-            return Err(ConfigError::Value(format!(
-                "{kind} `{name}`: its name is part of a path; expected letters, digits, '-', '_' and '.', not starting \
-                 with a dot, and not `pictures`"
-            )));
-        }
-        if !seen.insert(name.to_lowercase()) {
-            return Err(ConfigError::Value(format!("{kind} `{name}` is there twice: rename one")));
-        }
-    }
-    if seen.is_empty() {
-        return Err(ConfigError::Value(format!("no [[{kind}]]: expected at least one")));
-    }
-    Ok(())
 }
 
 #[cfg(test)]

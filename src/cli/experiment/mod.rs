@@ -5,6 +5,7 @@
 
 mod estimate;
 mod file;
+mod names;
 mod outcome;
 mod pictures;
 mod plan;

@@ -41,7 +41,7 @@ impl Better {
     pub fn of(figure: &str) -> Self {
         let (part, name) = figure.rsplit_once('.').unwrap_or(("", figure));
         let bare = name.trim_start_matches("targeted_");
-        let higher = ["accuracy", "best_class", "worst_over_mean", "share_entropy", "smallest_exposure"];
+        let higher = ["accuracy", "best_class", "worst_over_mean", "share_entropy"];
         if part == "train" || bare.starts_with("test_") {
             Self::Neither
         } else if higher.iter().any(|known| bare.ends_with(known))

@@ -51,7 +51,7 @@ pub fn experiment_markdown(found: &ExperimentTable) -> String {
         lines.push(format!("|---|{}", "---|".repeat(titles.len() - 1)));
         lines.extend(rows.iter().map(|row| markdown::line(&row[0], row[1..].iter().map(String::as_str))));
     }
-    lines.push(format!("\n{}", legend(found)));
+    lines.push(format!("\n{}", legend(found).replace('*', "\\*")));
     lines.join("\n")
 }
 

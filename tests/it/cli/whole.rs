@@ -7,7 +7,7 @@ use super::{faces, run, succeed, text, trained};
 #[test]
 fn help_names_every_command_and_no_command_is_a_usage_error() {
     let help = succeed(&["--help"]);
-    for command in ["demo", "data", "train", "audit", "show"] {
+    for command in ["demo", "data", "train", "audit", "experiment", "show"] {
         assert!(help.contains(command), "{help}");
     }
     assert_eq!(run(&[]).status.code(), Some(2));
