@@ -145,6 +145,11 @@ fn resume_command() -> String {
     if goes_on { command } else { format!("{command} --resume") }
 }
 
+/// Whether a run was started in this directory.
+fn begun(out: &Path) -> bool {
+    out.join("config.toml").exists()
+}
+
 /// The seeds that a configuration file can hold.
 fn seeds() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(..1 << 62)

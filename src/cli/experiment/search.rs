@@ -65,7 +65,7 @@ pub(super) fn chosen(plan: &Plan, cell: &Cell) -> anyhow::Result<Option<Choice>>
         format!(
             "no trial of method `{}` has a result ({}); change its lists in [method.search]",
             plan.method(cell).name,
-            trials.iter().filter_map(|trial| trial.failed.clone()).next().unwrap_or_default()
+            trials.iter().find_map(|trial| trial.failed.clone()).unwrap_or_default()
         )
     })?;
     trials[at].chosen = true;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use burn::tensor::Device;
 
-use super::super::{Context, Interrupted, audit, resume_command, say, train};
+use super::super::{Context, Interrupted, audit, begun, resume_command, say, train};
 use super::plan::{Cell, Plan};
 use super::state::{self, State};
 use super::{pictures, search};
@@ -56,7 +56,8 @@ fn in_turn(plan: &Plan, open: Vec<Cell>, context: &Context) -> anyhow::Result<Fa
         let started = Instant::now();
         match one(plan, &cell, &format!("[{}/{total}] {key}", at + 1), &mut kept, context) {
             Ok(()) => {
-                say(&format!("[{}/{total}] {key}: done in {:.0} s", at + 1, started.elapsed().as_secs_f64()))
+                let seconds = started.elapsed().as_secs_f64();
+                say(&format!("[{}/{total}] {key}: done in {seconds:.0} s", at + 1));
             }
             Err(error) if error.is::<Interrupted>() => return Err(error),
             Err(error) => {
@@ -106,7 +107,8 @@ fn train_and_audit(
     let waits = || format!("{} waits for trials that are not done", plan.key(cell));
     let config = plan.train_config(cell)?.with_context(waits)?;
     if cell.trial.is_none()
-        && let Some(choice) = search::chosen(plan, cell)?.filter(|choice| !choice.trials.is_empty())
+        && !plan.method(cell).search.is_empty()
+        && let Some(choice) = search::chosen(plan, cell)?
     {
         search::write(plan, cell, &choice)?;
     }
@@ -136,11 +138,6 @@ fn train_and_audit(
         }
     }
     Ok(())
-}
-
-/// Whether a run was started in this directory.
-fn begun(out: &std::path::Path) -> bool {
-    out.join("config.toml").exists()
 }
 
 /// A cell at work.
