@@ -175,3 +175,35 @@ fn one_seed_gives_no_significance_and_a_cell_that_fails_leaves_the_others() {
         fs::read_to_string(out.join("faces/small/tuned/seed-1/train/config.toml")).expect("configuration");
     assert!(tuned.contains("start/seed-1/train/model"), "{tuned}");
 }
+
+#[test]
+fn pictures_that_changed_are_refused() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let out = place.path().join("out");
+    let write = |people: usize, seeds: &str| {
+        file(place.path(), |text| {
+            let folder = format!("kind = \"folder\", path = \"{}\"", faces());
+            let drawn =
+                format!("kind = \"synthetic-faces\", draw = {{ people = {people}, images = 5, side = 32 }}");
+            text.replace(&folder, &drawn)
+                .replace("seeds = [1, 2]", seeds)
+                .replace("search = { objective.symmetry_weight = [0.5, 2.0] }", "")
+        })
+    };
+    let path = write(4, "seeds = [1]");
+    succeed(&words(&path, &out, &[]));
+    write(5, "seeds = [1, 2]");
+    let drawn = fail(1, &words(&path, &out, &[]));
+    assert!(drawn.contains("data `faces` changed") && drawn.contains("\"people\":5"), "{drawn}");
+    write(4, "seeds = [1, 2]");
+    let pictures = out.join("pictures/faces/train/p000");
+    let first = fs::read_dir(&pictures).expect("pictures").next().expect("one").expect("entry").path();
+    let other =
+        fs::read_dir(pictures.with_file_name("p001")).expect("pictures").next().expect("one").expect("entry");
+    let before = fs::read(&first).expect("a picture");
+    fs::copy(other.path(), &first).expect("written");
+    let changed = fail(1, &words(&path, &out, &[]));
+    assert!(changed.contains("are not those that this experiment began with"), "{changed}");
+    fs::write(&first, before).expect("written");
+    succeed(&words(&path, &out, &[]));
+}
