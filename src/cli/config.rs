@@ -84,13 +84,33 @@ where
     parse(table)
 }
 
+/// A configuration from tables that are laid over the defaults, later ones over earlier ones. Relative paths in them
+/// are relative to the file that they come from.
+///
+/// # Errors
+/// [`ConfigError`] naming the key.
+pub fn layered<T>(file: &Path, layers: Vec<Table>) -> Result<T, ConfigError>
+where
+    T: Default + DeserializeOwned + Serialize,
+{
+    let mut table = table_of(&T::default())?;
+    for layer in layers {
+        let mut given = Vec::new();
+        flatten("", layer, &mut given);
+        beside(file, &mut given);
+        apply::<T>(&mut table, given)?;
+    }
+    parse(table)
+}
+
 /// A configuration as a table. By way of text, so that numbers are those that a person would write.
 fn table_of(config: &impl Serialize) -> Result<Table, ConfigError> {
     let odd = |error: &dyn std::fmt::Display| ConfigError::Value(format!("it has no TOML form: {error}"));
     toml::to_string(config).map_err(|error| odd(&error))?.parse().map_err(|error| odd(&error))
 }
 
-fn parse<T: DeserializeOwned>(table: Table) -> Result<T, ConfigError> {
+/// What a table holds, with an error that names the key and the nearest known name.
+pub fn parse<T: DeserializeOwned>(table: Table) -> Result<T, ConfigError> {
     serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
         let place = error.path().to_string();
         let reason = with_suggestion(error.inner().message());
@@ -98,7 +118,8 @@ fn parse<T: DeserializeOwned>(table: Table) -> Result<T, ConfigError> {
     })
 }
 
-fn read(path: &Path) -> Result<Table, ConfigError> {
+/// Reads a file as a table.
+pub fn read(path: &Path) -> Result<Table, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
@@ -120,7 +141,7 @@ fn parse_set(given: &str) -> Result<(String, Value), ConfigError> {
 }
 
 /// The values of a table by their dotted keys; a `kind` comes before its neighbours.
-fn flatten(prefix: &str, table: Table, found: &mut Vec<(String, Value)>) {
+pub fn flatten(prefix: &str, table: Table, found: &mut Vec<(String, Value)>) {
     let mut entries: Vec<(String, Value)> = table.into_iter().collect();
     entries.sort_by_key(|(key, _)| key != "kind");
     for (key, value) in entries {

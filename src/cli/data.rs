@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 
-use crate::data::{Dataset, SyntheticConfig, contact_sheet, fetch_orl, write_synthetic_faces};
+use crate::data::{
+    Dataset, FashionMnistConfig, SyntheticConfig, contact_sheet, fetch_orl, write_fashion_mnist,
+    write_synthetic_faces,
+};
 
 #[derive(clap::Subcommand)]
 pub(super) enum DataCommand {
@@ -30,6 +33,27 @@ pub(super) enum DataCommand {
         images: usize,
         /// Decides every line and colour.
         #[arg(long, default_value_t = SyntheticConfig::default().seed)]
+        seed: u64,
+    },
+    /// Lay out a part of Fashion-MNIST, ten classes of clothes, as a data set.
+    FashionMnist {
+        /// Folder to make.
+        #[arg(long)]
+        out: PathBuf,
+        /// Folder with the four IDX files; by default that of the Debian package dataset-fashion-mnist.
+        #[arg(long)]
+        from: Option<PathBuf>,
+        /// Pictures of each class to train on; with those to validate on at most 6000.
+        #[arg(long, default_value_t = FashionMnistConfig::default().train)]
+        train: usize,
+        /// Pictures of each class to validate on.
+        #[arg(long, default_value_t = FashionMnistConfig::default().val)]
+        val: usize,
+        /// Pictures of each class to test on, at most 1000.
+        #[arg(long, default_value_t = FashionMnistConfig::default().test)]
+        test: usize,
+        /// Decides which pictures.
+        #[arg(long, default_value_t = 0, value_parser = super::seeds())]
         seed: u64,
     },
     /// Put the pictures of a data set on one sheet, as the model sees them.
@@ -70,6 +94,15 @@ pub(super) fn data(command: DataCommand) -> anyhow::Result<()> {
                 out.display(),
                 summary.siblings,
                 counted(summary.people, summary.pictures)
+            ));
+        }
+        DataCommand::FashionMnist { out, from, train, val, test, seed } => {
+            let from = from.unwrap_or(FashionMnistConfig::default().from);
+            let config = FashionMnistConfig { from, train, val, test, seed };
+            let [train, val, test] = write_fashion_mnist(&out, &config)?;
+            super::say(&format!(
+                "{}: Fashion-MNIST, 10 classes; {train} pictures to train, {val} to validate and {test} to test on.",
+                out.display()
             ));
         }
         DataCommand::Sheet { data, out, columns, rows, side } => {

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use super::audit::{self, AuditRunConfig, Audited};
 use super::train::{self, ModelSection, TrainRunConfig, ValidationSection};
-use super::{Context, Interrupted};
+use super::{Context, Interrupted, begun};
 use crate::Seed;
 use crate::attacks::{AttackConfig, EyeglassConfig, RoaConfig, Search};
 use crate::audit::TargetChoice;
@@ -305,9 +305,4 @@ fn train_one(
 
 fn glasses(steps: usize) -> AttackConfig {
     AttackConfig::Eyeglasses(EyeglassConfig { steps, ..EyeglassConfig::default() })
-}
-
-/// Whether a run was started in this directory.
-fn begun(out: &Path) -> bool {
-    out.join("config.toml").exists()
 }

@@ -15,6 +15,7 @@ mod data;
 mod demo;
 mod difference;
 mod doctor;
+mod experiment;
 mod input;
 mod measure;
 mod metrics;
@@ -57,6 +58,8 @@ enum Command {
     Attack(attack::AttackArguments),
     /// Check whether a model can be judged by an attack, and whether the attack is sound.
     Doctor(doctor::DoctorArguments),
+    /// Train and audit data sets x models x methods x seeds, and compare the methods.
+    Experiment(experiment::ExperimentArguments),
     /// Print the figures of finished audits side by side.
     Show(show::ShowArguments),
     /// Figures of predictions or a confusion matrix of any program.
@@ -124,6 +127,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Audit(arguments) => audit::audit(&arguments, &Context::stoppable()?),
         Command::Attack(arguments) => attack::attack(&arguments, &Context::stoppable()?),
         Command::Doctor(arguments) => doctor::doctor(&arguments, &Context::stoppable()?),
+        Command::Experiment(arguments) => experiment::experiment(&arguments, &Context::stoppable()?),
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
@@ -144,13 +148,18 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-/// [`command_line`] with `--resume`, for the message of how to go on. The demo goes on by itself.
+/// [`command_line`] with `--resume`, for the message of how to go on. Demo and experiment go on by themselves.
 fn resume_command() -> String {
     let command = command_line();
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
-    let goes_on =
-        words.get(1).is_some_and(|word| word == "demo") || words.iter().any(|word| word == "--resume");
+    let goes_on = words.get(1).is_some_and(|word| word == "demo" || word == "experiment")
+        || words.iter().any(|word| word == "--resume");
     if goes_on { command } else { format!("{command} --resume") }
+}
+
+/// Whether a run was started in this directory.
+fn begun(out: &Path) -> bool {
+    out.join("config.toml").exists()
 }
 
 /// The seeds that a configuration file can hold.

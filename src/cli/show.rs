@@ -35,7 +35,11 @@ pub(super) fn show(arguments: &ShowArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn read(run: &std::path::Path) -> anyhow::Result<FairnessReport> {
+/// The report of a finished audit.
+///
+/// # Errors
+/// When there is none, or it is of another version.
+pub(super) fn read(run: &std::path::Path) -> anyhow::Result<FairnessReport> {
     let path = Layout::open(run)?.metrics();
     let text = std::fs::read_to_string(&path).with_context(|| {
         format!(

@@ -125,7 +125,7 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
 }
 
 /// The side of the pictures that a configuration asks for.
-fn side(config: &TrainRunConfig) -> anyhow::Result<usize> {
+pub(super) fn side(config: &TrainRunConfig) -> anyhow::Result<usize> {
     match &config.model.from {
         None => Ok(config.model.preprocessing.side),
         Some(from) => Ok(Model::load(from, &Device::default())?.config.preprocessing.side),
@@ -180,7 +180,7 @@ pub(super) fn run(
 }
 
 /// The model to start from, with the classes of the data.
-fn start_model(config: &TrainRunConfig, data: &Dataset) -> anyhow::Result<Model> {
+pub(super) fn start_model(config: &TrainRunConfig, data: &Dataset) -> anyhow::Result<Model> {
     let device = Device::default().autodiff();
     let Some(from) = &config.model.from else {
         if config.model.new_head {

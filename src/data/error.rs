@@ -142,6 +142,26 @@ pub enum DataError {
         /// What was found and expected.
         reason: String,
     },
+    /// A mistake in an IDX file.
+    #[error("{}: {reason}; fetch it again or correct the numbers", path.display())]
+    Idx {
+        /// The file.
+        path: PathBuf,
+        /// What was found and expected.
+        reason: String,
+    },
+    /// Fashion-MNIST is not where it was looked for.
+    #[error(
+        "{} has no file {missing}: install the Debian package dataset-fashion-mnist (scripts/fetch-fashion-mnist does), \
+         or name the folder with the four IDX files",
+        path.display()
+    )]
+    NoFashionMnist {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// The first file that is missing.
+        missing: String,
+    },
     /// The operating system could not write something.
     #[error("cannot write {}: {source}", path.display())]
     Write {

@@ -3,8 +3,10 @@
 mod augment;
 mod batch;
 mod error;
+mod fashion_mnist;
 mod folder;
 mod groups;
+mod idx;
 mod order;
 mod orl;
 mod picture;
@@ -17,6 +19,7 @@ mod whole;
 pub use augment::{AugmentConfig, augment};
 pub use batch::{Batch, ImageId, class_tensor};
 pub use error::DataError;
+pub use fashion_mnist::{FashionMnistConfig, write_fashion_mnist};
 pub use folder::Dataset;
 pub use groups::{GroupColumn, Groups};
 pub use order::{BatchOrder, epoch_batches};

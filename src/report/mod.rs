@@ -8,6 +8,7 @@ mod curves;
 mod document;
 #[cfg(test)]
 mod example;
+mod experiment;
 mod flat;
 mod headline;
 mod markdown;
@@ -19,6 +20,10 @@ mod terminal;
 pub use curves::curves;
 pub use document::{
     METRICS_SCHEMA, METRICS_SCHEMA_VERSION, MetricsDocument, PartGroups, PartReport, flat_cell,
+};
+pub use experiment::{
+    Better, Cell, ExperimentInput, ExperimentTable, Family, FigureLine, MethodRuns, experiment_csv,
+    experiment_markdown, experiment_terminal,
 };
 pub use flat::{FlatFigure, FlatFigures};
 pub use headline::{headline, headline_markdown};

@@ -23,6 +23,16 @@ impl Layout {
         if layout.config().is_file() { Ok(layout) } else { Err(RunError::NoRun(layout.root)) }
     }
 
+    /// One line for each key in which the run's config differs from another one, with both values.
+    ///
+    /// # Errors
+    /// When either cannot be read.
+    pub fn differences(&self, config: &str) -> Result<Vec<String>, RunError> {
+        let stored = fs::read_to_string(self.config()).map_err(RunError::reading(&self.config()))?;
+        let old = flatten(&self.config().display().to_string(), &stored)?;
+        Ok(differences(&old, &flatten("the config given with --resume", config)?))
+    }
+
     /// The directory itself.
     pub fn root(&self) -> &Path {
         &self.root
@@ -153,11 +163,7 @@ impl RunDir {
     /// When there is no run, when another process writes it, or when the configs differ; the last error
     /// lists each differing key with both values.
     pub fn resume(root: &Path, config: &str) -> Result<Self, RunError> {
-        let layout = Layout::open(root)?;
-        let stored = fs::read_to_string(layout.config()).map_err(RunError::reading(&layout.config()))?;
-        let old = flatten(&layout.config().display().to_string(), &stored)?;
-        let new = flatten("the config given with --resume", config)?;
-        let differences = differences(&old, &new);
+        let differences = Layout::open(root)?.differences(config)?;
         if !differences.is_empty() {
             return Err(RunError::ConfigDiffers { path: root.to_owned(), differences });
         }

@@ -4,13 +4,15 @@ mod attack;
 mod bad_input;
 mod curve;
 mod doctor;
+mod experiment;
 mod resume;
 mod tables;
 mod whole;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// The binary with some arguments.
 pub fn syfar(arguments: &[&str]) -> Command {
@@ -40,6 +42,19 @@ pub fn fail(code: i32, arguments: &[&str]) -> String {
     assert!(!errors.contains("panicked"), "{errors}");
     assert!(!errors.trim().contains("\n\n"), "more than one paragraph: {errors}");
     errors
+}
+
+/// Starts a command, waits until a file exists, sends a signal (`-TERM`) and returns the exit code.
+pub fn interrupt(arguments: &[&str], when: &Path, signal: &str) -> Option<i32> {
+    let mut child =
+        syfar(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
+    let patience = Instant::now() + Duration::from_mins(2);
+    while !when.exists() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill exists");
+    assert!(sent.success());
+    child.wait().expect("it ends").code()
 }
 
 /// A folder of drawn faces that all tests share, made once.

@@ -2,23 +2,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
-use super::{faces, fail, succeed, syfar, text, train, trained};
-
-/// Starts a command, waits until a file exists, sends SIGTERM and returns the exit code.
-fn interrupt(arguments: &[&str], when: &Path) -> Option<i32> {
-    let mut child =
-        syfar(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
-    let patience = Instant::now() + Duration::from_mins(1);
-    while !when.exists() && Instant::now() < patience {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill exists");
-    assert!(sent.success());
-    child.wait().expect("it ends").code()
-}
+use super::{faces, fail, interrupt, succeed, text, train, trained};
 
 #[cfg(unix)]
 #[test]
@@ -28,7 +13,7 @@ fn a_stopped_training_ends_in_the_same_numbers_as_one_that_was_not() {
     let more = ["--set", "train.epochs=6"];
     succeed(&train(text(&whole), &more));
     // The first checkpoint comes after the first epoch.
-    let code = interrupt(&train(text(&stopped), &more), &stopped.join("checkpoints/b/state.json"));
+    let code = interrupt(&train(text(&stopped), &more), &stopped.join("checkpoints/b/state.json"), "-TERM");
     assert_eq!(code, Some(130), "interrupted and resumable");
     succeed(&train(text(&stopped), &[&more[..], &["--resume"]].concat()));
     let weights = |run: &Path| fs::read(run.join("model/model.safetensors")).expect("weights");
@@ -69,7 +54,7 @@ fn a_stopped_audit_ends_in_the_same_rows_as_one_that_was_not() {
         [&fixed[..], &["--out", out]].concat()
     };
     succeed(&words(text(&whole)));
-    let code = interrupt(&words(text(&stopped)), &stopped.join("predictions.csv.gz"));
+    let code = interrupt(&words(text(&stopped)), &stopped.join("predictions.csv.gz"), "-TERM");
     assert!(code == Some(130) || code == Some(0), "interrupted, or just done: {code:?}");
     succeed(&[&words(text(&stopped))[..], &["--resume"]].concat());
     for file in ["metrics.json", "success_eyeglasses.csv", "confusion_eyeglasses.csv"] {
