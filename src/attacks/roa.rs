@@ -14,7 +14,7 @@ use super::config::{at_least_one, at_most_one, positive};
 use super::threat::{host, is_changed, is_pixel, writable};
 use super::{Attack, AttackConfigError, Goal, Magnitude};
 use crate::Seed;
-use crate::data::{Batch, class_tensor};
+use crate::data::{Batch, ImageId, class_tensor};
 use crate::models::Victim;
 
 /// The value of the rectangle before its contents are optimised.
@@ -53,6 +53,13 @@ pub enum Search {
     Gradient {
         /// How many of them, at least 1.
         candidates: usize,
+    },
+    /// One place for all pictures: a sticker. `stride` has no meaning then.
+    Fixed {
+        /// Row of its upper edge, from 0.
+        top: usize,
+        /// Column of its left edge, from 0.
+        left: usize,
     },
 }
 
@@ -95,8 +102,19 @@ impl RoaConfig {
         self.validate()?;
         fits("height", self.height, height)?;
         fits("width", self.width, width)?;
+        if let Search::Fixed { top, left } = self.search {
+            inside("search.fixed.top", top, height - self.height)?;
+            inside("search.fixed.left", left, width - self.width)?;
+            return Ok(Roa {
+                config: self.clone(),
+                picture: [height, width],
+                tops: vec![top],
+                lefts: vec![left],
+            });
+        }
         Ok(Roa {
             config: self.clone(),
+            picture: [height, width],
             tops: offsets(height, self.height, self.stride),
             lefts: offsets(width, self.width, self.stride),
         })
@@ -116,6 +134,19 @@ fn fits(key: &'static str, side: usize, available: usize) -> Result<(), AttackCo
     })
 }
 
+/// Refuses a place from which the rectangle would reach out of the picture.
+fn inside(key: &'static str, place: usize, last: usize) -> Result<(), AttackConfigError> {
+    if place <= last {
+        return Ok(());
+    }
+    Err(AttackConfigError::Value {
+        key,
+        found: place.to_string(),
+        expected: format!("at most {last}, so that the rectangle is inside the model's pictures"),
+        advice: "move it, or choose a smaller rectangle".to_owned(),
+    })
+}
+
 /// Every `stride`th offset of a window, and the last one.
 fn offsets(size: usize, window: usize, stride: usize) -> Vec<usize> {
     let last = size - window;
@@ -130,6 +161,8 @@ fn offsets(size: usize, window: usize, stride: usize) -> Vec<usize> {
 #[derive(Clone, Debug)]
 pub struct Roa {
     config: RoaConfig,
+    /// Height and width of the pictures.
+    picture: [usize; 2],
     tops: Vec<usize>,
     lefts: Vec<usize>,
 }
@@ -173,6 +206,17 @@ impl Attack for Roa {
                 && after.iter().all(|value| is_pixel(*value))
         })
         .collect()
+    }
+
+    /// The place, if it is not looked for.
+    fn covered(&self, ids: &[ImageId], _seed: Seed) -> Option<Vec<Vec<bool>>> {
+        let Search::Fixed { top, left } = self.config.search else { return None };
+        let [height, width] = self.picture;
+        let covers = |pixel: usize| {
+            (top..top + self.config.height).contains(&(pixel / width))
+                && (left..left + self.config.width).contains(&(pixel % width))
+        };
+        Some(vec![(0..height * width).map(covers).collect(); ids.len()])
     }
 }
 
@@ -389,6 +433,23 @@ mod tests {
             assert_eq!(mask.iter().position(|value| *value > 0.5), Some(corner));
             assert_eq!(mask.iter().filter(|value| **value > 0.5).count(), 30);
         }
+    }
+
+    #[test]
+    fn a_sticker_stays_in_its_place() {
+        let attack = small(Search::Fixed { top: 9, left: 2 });
+        let clean = batch(3, 3, 0.1);
+        let victim = Victim::new(&network(3));
+        let found = values(attack.perturb(&victim, &clean, &Goal::Untargeted, Seed::new(0)));
+        let covered = attack.covered(&clean.ids, Seed::new(0)).expect("a fixed place");
+        assert_eq!(covered[0].iter().filter(|is| **is).count(), 30);
+        assert!(covered[2][9 * SIDE + 2] && covered[2][14 * SIDE + 6] && !covered[2][15 * SIDE + 6]);
+        let changed = values(clean.images).into_iter().zip(found).enumerate();
+        let changed: Vec<usize> =
+            changed.filter(|(_, (a, b))| (a - b).abs() > 1e-6).map(|(index, _)| index).collect();
+        assert!(!changed.is_empty());
+        assert!(changed.iter().all(|index| covered[index / SIZE][index % (SIDE * SIDE)]));
+        assert_eq!(small(Search::Exhaustive).covered(&clean.ids, Seed::new(0)), None);
     }
 
     #[test]
