@@ -75,7 +75,7 @@ pub enum AttackConfigError {
     #[error("attack: {0}")]
     Mask(#[from] MaskError),
     /// The landmarks of the faces are of no use.
-    #[error("attack: {0}")]
+    #[error("attack, landmarks: {0}; expected the CSV that docs/attacks.md describes")]
     Landmarks(#[from] DataError),
     /// Pictures to learn from cannot be loaded.
     #[error("attack: the pictures to learn from cannot be loaded: {0}")]
@@ -373,7 +373,7 @@ mod tests {
             ("kind = \"face-mask\"\nsteps = 0", "steps"),
             ("kind = \"face-mask\"\nstep_size = 4", "step_size"),
             ("kind = \"face-mask\"\n[person]\npictures = 0", "person"),
-            ("kind = \"roa\"\nsearch = { fixed = { top = 60, left = 0 } }", "search.fixed.top"),
+            ("kind = \"roa\"\nplace = { top = 60, left = 0 }", "place.top"),
             ("kind = \"universal-patch\"", "syfar audit"),
             ("kind = \"universal-patch\"\narea = 0.5", "area"),
             ("kind = \"universal-patch\"\nsmallest = 2.0", "largest"),

@@ -72,6 +72,7 @@ fn table() -> Vec<AttackConfig> {
         AttackConfig::Pgd(PgdConfig { random_start: false, ..pgd }),
         AttackConfig::Pgd(l2.clone()),
         AttackConfig::Pgd(PgdConfig { random_start: false, ..l2 }),
+        AttackConfig::Roa(RoaConfig { place: Some(Place { top: 10, left: 11 }), ..roa.clone() }),
         AttackConfig::Roa(RoaConfig { search: Search::Exhaustive, ..roa.clone() }),
         AttackConfig::Roa(roa),
         AttackConfig::Eyeglasses(EyeglassConfig {
@@ -326,8 +327,11 @@ fn every_targeted_attack_approaches_its_target() {
         for config in table() {
             let (one, three) = (with(&config, 1, false), with(&config, 3, false));
             let checked = match config {
-                // A face mask covers two fifths of the face with grey before its first step.
-                AttackConfig::FabT(_) | AttackConfig::FaceMask(_) => {
+                // A face mask covers a third of the picture with grey before its first step, and a sticker
+                // cannot choose its place.
+                AttackConfig::FabT(_)
+                | AttackConfig::FaceMask(_)
+                | AttackConfig::Roa(RoaConfig { place: Some(_), .. }) => {
                     looks_for_the_target(with(&config, 30, false).as_ref(), &scene)
                 }
                 _ if is_judged_elsewhere(&config) => {

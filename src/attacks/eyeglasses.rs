@@ -120,9 +120,7 @@ impl EyeglassConfig {
         positive("step_size", &self.step_size)?;
         at_most_one("step_size", &self.step_size)?;
         within("momentum", self.momentum, 0.0..=1.0)?;
-        self.print.as_ref().map_or(Ok(()), PrintConfig::validate)?;
-        self.motion.as_ref().map_or(Ok(()), MotionConfig::validate)?;
-        self.person.as_ref().map_or(Ok(()), PersonConfig::validate)?;
+        PersonConfig::validate_with(self.person.as_ref(), self.print.as_ref(), self.motion.as_ref())?;
         let wrong = |key, found: &str, expected: &str, advice: &str| {
             let [found, expected, advice] = [found, expected, advice].map(str::to_owned);
             Err(AttackConfigError::Value { key, found, expected, advice })

@@ -96,9 +96,7 @@ impl FaceMaskConfig {
         positive("step_size", &self.step_size)?;
         at_most_one("step_size", &self.step_size)?;
         within("momentum", self.momentum, 0.0..=1.0)?;
-        self.print.as_ref().map_or(Ok(()), PrintConfig::validate)?;
-        self.motion.as_ref().map_or(Ok(()), MotionConfig::validate)?;
-        self.person.as_ref().map_or(Ok(()), PersonConfig::validate)
+        PersonConfig::validate_with(self.person.as_ref(), self.print.as_ref(), self.motion.as_ref())
     }
 
     /// The attack on pictures of this shape, `[C, H, W]`, each by itself.

@@ -102,11 +102,10 @@ fn solve(mut rows: [[f64; 9]; 8]) -> Option<[f64; 8]> {
         if rows[step][step].abs() < 1e-9 {
             return None;
         }
-        for below in step + 1..8 {
-            let factor = rows[below][step] / rows[step][step];
-            for column in step..9 {
-                rows[below][column] -= factor * rows[step][column];
-            }
+        let above = rows[step];
+        for row in &mut rows[step + 1..] {
+            let factor = row[step] / above[step];
+            row.iter_mut().zip(above).for_each(|(value, above)| *value -= factor * above);
         }
     }
     let mut solution = [0.0; 8];

@@ -8,7 +8,7 @@ use super::geometry::{Point, Similarity};
 use crate::data::{ImageId, Landmarks};
 
 /// Left eye, right eye, tip of the nose, left and right corner of the mouth (as seen in the picture) of an
-/// aligned face, as fractions of the picture: the template of ArcFace (Deng, Guo, Xue and Zafeiriou, CVPR
+/// aligned face, as fractions of the picture: the template of `ArcFace` (Deng, Guo, Xue and Zafeiriou, CVPR
 /// 2019) for pictures of 112 pixels.
 pub(super) const FIVE_POINTS: [Point; 5] = [
     (38.2946 / 112.0, 51.6963 / 112.0),
@@ -48,4 +48,73 @@ pub(super) fn places(
         })
     };
     landmarks.faces().map(place).collect::<Result<_, _>>().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seed;
+    use crate::attacks::{Attack, EyeglassConfig, FaceMaskConfig, FrameConfig};
+    use crate::stable_hash;
+
+    /// A folder with one picture of 64 x 64 pixels and a row of landmarks.
+    fn folder(points: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        image::GrayImage::new(64, 64).save(root.path().join("a.png")).expect("written");
+        let header = "picture,left_eye_x,left_eye_y,right_eye_x,right_eye_y,nose_x,nose_y,\
+                      mouth_left_x,mouth_left_y,mouth_right_x,mouth_right_y";
+        let text = format!("{header}\na.png,{points}\n");
+        std::fs::write(root.path().join("landmarks.csv"), text).expect("written");
+        root
+    }
+
+    fn covered(attack: &dyn Attack) -> Vec<bool> {
+        let id = ImageId(stable_hash(b"a.png"));
+        attack.covered(&[id], Seed::new(0)).expect("a place").swap_remove(0)
+    }
+
+    #[test]
+    fn landmarks_of_an_aligned_face_leave_the_mask_in_its_place() {
+        let aligned: Vec<String> = FIVE_POINTS
+            .iter()
+            .flat_map(|(x, y)| [x * 64.0, y * 64.0])
+            .map(|value| value.to_string())
+            .collect();
+        let root = folder(&aligned.join(","));
+        let landmarks = Some(root.path().join("landmarks.csv"));
+        let with =
+            FaceMaskConfig { landmarks, ..FaceMaskConfig::default() }.build([3, 64, 64]).expect("valid");
+        let without = FaceMaskConfig::default().build([3, 64, 64]).expect("valid");
+        let pairs = covered(&with).into_iter().zip(covered(&without));
+        assert!(pairs.filter(|(with, without)| with != without).count() <= 4, "but for rounding at edges");
+    }
+
+    #[test]
+    fn the_frame_goes_to_the_eyes() {
+        // The eyes are 16 pixels apart on a vertical line: the face lies on its side.
+        let root = folder("40,20,40.5,36,30,28,20,24,20,32");
+        let landmarks = Some(root.path().join("landmarks.csv"));
+        let attack =
+            EyeglassConfig { landmarks, ..EyeglassConfig::default() }.build([3, 64, 64]).expect("valid");
+        let mask = covered(&attack);
+        let own = FrameConfig::default();
+        // The frame is drawn for eyes that are 0.34 * 64 pixels apart; the eyes are no part of it.
+        let size = 16.0 / (0.34 * 64.0);
+        let share = mask.iter().filter(|is| **is).count() as f64
+            / own.draw(64, 64).iter().filter(|is| **is).count() as f64;
+        assert!((share - size * size).abs() < 0.2, "{share} {}", size * size);
+        assert!(!mask[20 * 64 + 40] && !mask[36 * 64 + 40], "the eyes are free");
+        let columns: Vec<usize> = (0..64 * 64).filter(|&pixel| mask[pixel]).map(|pixel| pixel % 64).collect();
+        assert!(columns.iter().all(|column| (33..48).contains(column)), "the frame is upright");
+    }
+
+    #[test]
+    fn landmarks_in_one_point_are_an_error() {
+        let root = folder("40,20,40.0000001,20,40,20,40,20,40,20");
+        let landmarks = Some(root.path().join("landmarks.csv"));
+        let error = EyeglassConfig { landmarks, ..EyeglassConfig::default() }
+            .build([3, 64, 64])
+            .expect_err("a point");
+        assert!(error.to_string().contains("one point"), "{error}");
+    }
 }

@@ -56,7 +56,7 @@ pub use magnitude::{Magnitude, MagnitudeError};
 pub use momentum::{Momentum, MomentumConfig};
 pub use pgd::{Pgd, PgdConfig};
 pub use print::PrintConfig;
-pub use roa::{Roa, RoaConfig, Search};
+pub use roa::{Place, Roa, RoaConfig, Search};
 pub use square::{Square, SquareConfig};
 pub use taught::{LoadLesson, PersonConfig, School, Taught, TextureKey};
 pub use threat::{Norm, ThreatModel};

@@ -298,6 +298,30 @@ fn a_face_mask_reaches_the_best_colours_of_its_grid() {
 }
 
 #[test]
+fn a_texture_of_a_person_reaches_the_optimum_on_pictures_that_it_never_saw() {
+    let problem = Problem::new();
+    let config = EyeglassConfig {
+        person: Some(PersonConfig::default()),
+        early_stop: false,
+        ..EyeglassConfig::default()
+    };
+    let mut taught = config.build_taught(SHAPE).expect("valid").expect("it learns");
+    let lessons = batch(2 * COUNT, 2, 0.1).select(&(COUNT..2 * COUNT).collect::<Vec<_>>());
+    let load = |rows: &[usize]| Ok(lessons.select(rows));
+    let school = School { labels: &lessons.labels, ids: &lessons.ids, load: &load };
+    let keys = taught.keys(2, &[None, Some(0), Some(1)]);
+    assert_eq!(keys.len(), 4, "nobody aims at themselves");
+    for key in keys {
+        let pictures = taught.learn(key, &Victim::new(&problem.model), school, Seed::new(0));
+        assert_eq!(pictures.expect("there are pictures"), COUNT / 2);
+    }
+    // The best colours are the same for all pictures of a label, because the margin is linear.
+    let plain = EyeglassConfig::default().build(SHAPE).expect("valid");
+    let region = plain.threat_model(&Device::default());
+    problem.assert_gains(&taught, 0.9, |image| problem.optimum(image, &region));
+}
+
+#[test]
 fn a_rectangle_reaches_two_thirds_of_the_best_one() {
     let problem = Problem::new();
     let searches = [Search::Exhaustive, Search::Gradient { candidates: 6 }];

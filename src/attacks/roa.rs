@@ -35,6 +35,9 @@ pub struct RoaConfig {
     pub stride: usize,
     /// How the place is found; by the gradient with 6 candidates by default.
     pub search: Search,
+    /// One place for all pictures, as of a sticker. `stride` and `search` have no meaning then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// Gradient steps on the contents, at least 1; 10 by default.
     pub steps: usize,
     /// Length of a step in units of pixels in `[0, 1]`; 24/255 by default.
@@ -54,13 +57,16 @@ pub enum Search {
         /// How many of them, at least 1.
         candidates: usize,
     },
-    /// One place for all pictures: a sticker. `stride` has no meaning then.
-    Fixed {
-        /// Row of its upper edge, from 0.
-        top: usize,
-        /// Column of its left edge, from 0.
-        left: usize,
-    },
+}
+
+/// Where a sticker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Row of its upper edge, from 0.
+    pub top: usize,
+    /// Column of its left edge, from 0.
+    pub left: usize,
 }
 
 impl Default for RoaConfig {
@@ -70,6 +76,7 @@ impl Default for RoaConfig {
             width: 20,
             stride: 4,
             search: Search::Gradient { candidates: 6 },
+            place: None,
             steps: 10,
             step_size: Magnitude::levels(24),
             early_stop: true,
@@ -102,9 +109,9 @@ impl RoaConfig {
         self.validate()?;
         fits("height", self.height, height)?;
         fits("width", self.width, width)?;
-        if let Search::Fixed { top, left } = self.search {
-            inside("search.fixed.top", top, height - self.height)?;
-            inside("search.fixed.left", left, width - self.width)?;
+        if let Some(Place { top, left }) = self.place {
+            inside("place.top", top, height - self.height)?;
+            inside("place.left", left, width - self.width)?;
             return Ok(Roa {
                 config: self.clone(),
                 picture: [height, width],
@@ -210,7 +217,7 @@ impl Attack for Roa {
 
     /// The place, if it is not looked for.
     fn covered(&self, ids: &[ImageId], _seed: Seed) -> Option<Vec<Vec<bool>>> {
-        let Search::Fixed { top, left } = self.config.search else { return None };
+        let Place { top, left } = self.config.place?;
         let [height, width] = self.picture;
         let covers = |pixel: usize| {
             (top..top + self.config.height).contains(&(pixel / width))
@@ -226,7 +233,7 @@ impl Roa {
         let all: Vec<Corner> =
             self.tops.iter().flat_map(|&top| self.lefts.iter().map(move |&left| (top, left))).collect();
         let count = ascent.batch.len();
-        let Search::Gradient { candidates } = self.config.search else {
+        let (Search::Gradient { candidates }, None) = (self.config.search, self.config.place) else {
             return all.into_iter().map(|corner| vec![corner; count]).collect();
         };
         let scores = self.scores(ascent.gradient(ascent.batch.images.clone()));
@@ -437,7 +444,9 @@ mod tests {
 
     #[test]
     fn a_sticker_stays_in_its_place() {
-        let attack = small(Search::Fixed { top: 9, left: 2 });
+        let place = Some(Place { top: 9, left: 2 });
+        let config = RoaConfig { height: 6, width: 5, place, ..RoaConfig::default() };
+        let attack = config.build(SHAPE).expect("inside");
         let clean = batch(3, 3, 0.1);
         let victim = Victim::new(&network(3));
         let found = values(attack.perturb(&victim, &clean, &Goal::Untargeted, Seed::new(0)));

@@ -12,8 +12,9 @@ use image::{Rgba, RgbaImage};
 use rand::Rng;
 
 use super::config::at_least_one;
+use super::print::PrintConfig;
 use super::texture::{Brush, climb};
-use super::wear::Wear;
+use super::wear::{MotionConfig, Wear};
 use super::{Attack, AttackConfigError, Goal};
 use crate::Seed;
 use crate::data::{Batch, ImageId};
@@ -40,6 +41,17 @@ impl PersonConfig {
     /// When there are no pictures to learn from.
     pub fn validate(&self) -> Result<(), AttackConfigError> {
         at_least_one("person.pictures", self.pictures)
+    }
+
+    /// Checks it with the terms that go along with it, where they are given.
+    pub(super) fn validate_with(
+        person: Option<&Self>,
+        print: Option<&PrintConfig>,
+        motion: Option<&MotionConfig>,
+    ) -> Result<(), AttackConfigError> {
+        person.map_or(Ok(()), Self::validate)?;
+        print.map_or(Ok(()), PrintConfig::validate)?;
+        motion.map_or(Ok(()), MotionConfig::validate)
     }
 
     /// Refuses textures of a person where there is nothing to learn from.

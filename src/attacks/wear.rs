@@ -347,3 +347,96 @@ fn widened(mask: &[bool], width: usize, distance: f64) -> Vec<bool> {
     }
     wide
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::FrameConfig;
+    use super::*;
+
+    /// A frame in pictures of 40 x 40 pixels.
+    fn frame() -> Thing {
+        let part = FrameConfig::default().draw(40, 40);
+        Thing { picture: [40, 40], fine: Grid { rows: 40, columns: 40, part }, cell: 1, origin: Origin::Same }
+    }
+
+    fn motion(shift: f32, rotation: f32) -> Motion {
+        Motion::Around(MotionConfig { shift, rotation, draws: 3 })
+    }
+
+    fn ids() -> Vec<ImageId> {
+        (0..100).map(ImageId).collect()
+    }
+
+    /// Mean row and column of covered pixels.
+    fn middle(mask: &[bool]) -> (f64, f64) {
+        let covered: Vec<usize> = (0..mask.len()).filter(|&pixel| mask[pixel]).collect();
+        let mean = |of: &dyn Fn(usize) -> usize| {
+            covered.iter().map(|&pixel| of(pixel) as f64 + 0.5).sum::<f64>() / covered.len() as f64
+        };
+        (mean(&|pixel| pixel / 40), mean(&|pixel| pixel % 40))
+    }
+
+    #[test]
+    fn without_motion_and_landmarks_it_is_in_its_own_place() {
+        let wear = Wear::new(frame(), Motion::Still, None);
+        assert_eq!(wear.covered(&[ImageId(3)], Seed::new(0))[0], FrameConfig::default().draw(40, 40));
+        assert_eq!(wear.reach, FrameConfig::default().draw(40, 40));
+        assert_eq!(wear.views(ImageId(3), 0, Seed::new(0)).len(), 1);
+    }
+
+    #[test]
+    fn every_movement_is_within_reach_and_the_judged_one_is_a_new_one() {
+        let corner = Similarity::about((20.0, 20.0), 0.3, 0.8, (32.0, 9.0));
+        let places = ids().into_iter().map(|id| (id, corner)).collect();
+        for (motion, places) in
+            [(motion(0.1, 15.0), None), (motion(0.018, 4.0), None), (motion(0.1, 15.0), Some(places))]
+        {
+            let wear = Wear::new(frame(), motion, places);
+            for (id, mask) in ids().into_iter().zip(wear.covered(&ids(), Seed::new(0))) {
+                let views = wear.views(id, 7, Seed::new(0));
+                assert_eq!(views.len(), 3);
+                for moved in views.iter().map(|view| view.warp.mask(1600)).chain([mask.clone()]) {
+                    assert!(moved.iter().zip(&wear.reach).all(|(covered, may)| !covered || *may));
+                }
+                let judged = wear.worn(id, Seed::new(0)).expect("a place");
+                assert!(views.iter().all(|view| view.row == 7 && view.warp != judged));
+            }
+            assert!(wear.reach.contains(&false), "reach means something");
+        }
+    }
+
+    #[test]
+    fn a_shift_moves_it_as_far_as_it_says_in_both_directions() {
+        let wear = Wear::new(frame(), motion(0.1, 0.0), None);
+        let own = middle(&FrameConfig { thickness: 0.03, ..FrameConfig::default() }.draw(40, 40));
+        let rows: Vec<f64> =
+            wear.covered(&ids(), Seed::new(0)).iter().map(|mask| middle(mask).0 - own.0).collect();
+        let (least, most) =
+            rows.iter().fold((0.0_f64, 0.0_f64), |(low, high), row| (low.min(*row), high.max(*row)));
+        assert!((-4.6..-2.5).contains(&least) && (2.5..4.6).contains(&most), "{least} {most}");
+    }
+
+    #[test]
+    fn pictures_without_landmarks_stay_as_they_are() {
+        let place = Similarity::about((20.0, 20.0), 0.0, 0.5, (10.0, 30.0));
+        let wear = Wear::new(frame(), Motion::Still, Some(BTreeMap::from([(ImageId(1), place)])));
+        let device = burn::tensor::Device::default();
+        let batch = Batch {
+            images: Tensor::zeros([2, 1, 40, 40], &device),
+            labels: vec![0, 0],
+            ids: vec![ImageId(1), ImageId(2)],
+        };
+        let white = vec![1.0; 1600];
+        let found = host(wear.put_on(&batch, &[Some(&white), Some(&white)], Seed::new(0)));
+        let mask: Vec<bool> = found[..1600].iter().map(|value| *value > 0.5).collect();
+        // Half as large, around column 10 and what is above the middle of the picture: row 30.
+        let (row, column) = middle(&mask);
+        assert!((28.0..31.0).contains(&row) && (9.0..11.0).contains(&column), "{row} {column}");
+        assert!(found[1600..].iter().all(|value| *value == 0.0));
+        assert!(wear.views(ImageId(2), 1, Seed::new(0)).is_empty() && !wear.is_placed(ImageId(2)));
+        let admitted = wear
+            .admits(batch.images.clone(), Tensor::from_data(TensorData::new(found, [2, 1, 40, 40]), &device));
+        assert_eq!(admitted, [true, true]);
+        assert_eq!(wear.admits(batch.images.clone(), batch.images.add_scalar(0.5)), [false, false]);
+    }
+}

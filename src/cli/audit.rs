@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::config::{self, ConfigError};
 use super::progress::Progress;
-use super::{Context, Interrupted};
+use super::{Context, Interrupted, worn};
 use crate::Seed;
-use crate::attacks::{Attack, AttackConfig, EyeglassConfig};
+use crate::attacks::{Attack, AttackConfig, AttackConfigError, EyeglassConfig, Taught};
 use crate::audit::{AuditOptions, AuditOutcome, Counts, Pictures, PredictionLog, TargetChoice};
 use crate::data::{Dataset, Split};
 use crate::metrics::{AuditCounts, FairnessReport, GroupColumn, PartFigures};
@@ -62,11 +62,13 @@ enum AttackKind {
     Autoattack,
     Eyeglasses,
     FabT,
+    FaceMask,
     Fgsm,
     MomentumPgd,
     Pgd,
     Roa,
     Square,
+    UniversalPatch,
 }
 
 impl AttackKind {
@@ -77,11 +79,13 @@ impl AttackKind {
             Self::Autoattack => "autoattack",
             Self::Eyeglasses => "eyeglasses",
             Self::FabT => "fab-t",
+            Self::FaceMask => "face-mask",
             Self::Fgsm => "fgsm",
             Self::MomentumPgd => "momentum-pgd",
             Self::Pgd => "pgd",
             Self::Roa => "roa",
             Self::Square => "square",
+            Self::UniversalPatch => "universal-patch",
         }
     }
 }
@@ -98,6 +102,8 @@ pub(super) struct AuditRunConfig {
     pub data: PathBuf,
     /// `test`, or `val` while hyper-parameters are still being chosen.
     pub split: SplitName,
+    /// What an attack learns from that has to learn: `train`, or `val`.
+    pub lesson_split: LessonSplit,
     /// Most pictures attacked at once.
     pub batch_size: usize,
     /// Whether to attack without a target.
@@ -122,6 +128,15 @@ pub(super) enum SplitName {
     Test,
 }
 
+/// Which pictures an attack learns from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LessonSplit {
+    #[default]
+    Train,
+    Val,
+}
+
 impl Default for AuditRunConfig {
     fn default() -> Self {
         Self {
@@ -129,6 +144,7 @@ impl Default for AuditRunConfig {
             model: PathBuf::new(),
             data: PathBuf::new(),
             split: SplitName::Test,
+            lesson_split: LessonSplit::Train,
             batch_size: 64,
             untargeted: true,
             targets: TargetChoice::All,
@@ -164,6 +180,9 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     if !audited.parts.is_empty() {
         super::say(&report::parts(&audited.parts));
     }
+    if let Some(covered) = &audited.covered {
+        super::say(covered);
+    }
     super::say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
     Ok(())
 }
@@ -198,6 +217,8 @@ pub(super) struct Audited {
     pub counts: AuditCounts,
     /// What each part of the attack contributed, untargeted and targeted, where it has parts.
     parts: Vec<(&'static str, Vec<PartFigures>)>,
+    /// How much of the picture the attack covers, where that is known.
+    covered: Option<String>,
     cost: Cost,
     seconds: f64,
     attacks: u64,
@@ -236,22 +257,29 @@ pub(super) fn run(
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
     check(config, model)?;
     let side = model.config.preprocessing.side;
-    let attack =
-        config.attack.build([3, side, side]).map_err(|error| ConfigError::Value(error.to_string()))?;
-    let mut files = vec![config.model.join("model.safetensors")];
-    if let AttackConfig::Eyeglasses(EyeglassConfig { mask: Some(mask), .. }) = &config.attack {
-        files.push(mask.clone());
-    }
-    let stored = super::stored_config(config, data, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
-    let directory = if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
-    let layout = directory.layout();
-    let mut events = EventLog::open(&layout.events())?;
-    events.append("audit_start", &super::provenance(config.seed, data))?;
+    let mut attack = build(&config.attack, [3, side, side])?;
     let split = match config.split {
         SplitName::Val => &data.val,
         SplitName::Test => &data.test,
     };
-    let outcome = attack_all(config, model, split, attack.as_ref(), layout, name, context)?;
+    worn::check_landmarks(&config.attack, split)?;
+    let weights = config.model.join("model.safetensors");
+    let files: Vec<&Path> = std::iter::once(weights.as_path()).chain(config.attack.files()).collect();
+    let stored = super::stored_config(config, data, &files)?;
+    let directory = if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
+    let layout = directory.layout();
+    let mut events = EventLog::open(&layout.events())?;
+    events.append("audit_start", &super::provenance(config.seed, data))?;
+    let victim = Victim::with_precision(&model.network, config.attack_precision)?;
+    if let Built::Untaught(taught) = &mut attack {
+        worn::teach(taught, config, &victim, data, layout, context)?;
+    }
+    let attack = attack.as_attack();
+    let shares = worn::show_placement(attack, config, split, layout)?;
+    if let Some(shares) = &shares {
+        events.append("placement", &shares)?;
+    }
+    let outcome = attack_all(config, &victim, split, attack, layout, name, context)?;
     if !outcome.finished {
         return Err(Interrupted { resume: super::resume_command() }.into());
     }
@@ -259,15 +287,41 @@ pub(super) fn run(
     let report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
     write_results(layout, &counts, &report)?;
     let attacks = outcome.attacks;
-    let parts = parts(&outcome.counts, attack.as_ref());
+    let parts = parts(&outcome.counts, attack);
     if !parts.is_empty() {
         write_csv(&layout.parts(attack.name()), |to| report::csv::write_parts(to, &parts))?;
         events.append("attack_parts", &parts)?;
     }
-    let audited = Audited { report, counts, parts, cost: outcome.cost, seconds: outcome.seconds, attacks };
+    let covered = shares.map(|shares| shares.line(attack.name()));
+    let (cost, seconds) = (outcome.cost, outcome.seconds);
+    let audited = Audited { report, counts, parts, covered, cost, seconds, attacks };
+
     let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
     events.append("audit_end", &cost)?;
     Ok(audited)
+}
+
+/// An attack, or one that has to learn first.
+enum Built {
+    Ready(Box<dyn Attack>),
+    Untaught(Box<Taught>),
+}
+
+impl Built {
+    fn as_attack(&self) -> &dyn Attack {
+        match self {
+            Self::Ready(attack) => attack.as_ref(),
+            Self::Untaught(taught) => taught.as_ref(),
+        }
+    }
+}
+
+fn build(config: &AttackConfig, shape: [usize; 3]) -> Result<Built, ConfigError> {
+    let wrong = |error: AttackConfigError| ConfigError::Value(error.to_string());
+    Ok(match config.build_taught(shape).map_err(wrong)? {
+        Some(taught) => Built::Untaught(Box::new(taught)),
+        None => Built::Ready(config.build(shape).map_err(wrong)?),
+    })
 }
 
 /// What can be wrong with the values before any work is done.
@@ -292,7 +346,7 @@ fn check(config: &AuditRunConfig, model: &Model) -> Result<(), ConfigError> {
 
 fn attack_all(
     config: &AuditRunConfig,
-    model: &Model,
+    victim: &Victim,
     split: &Split,
     attack: &dyn Attack,
     layout: &Layout,
@@ -309,13 +363,12 @@ fn attack_all(
         ..AuditOptions::new(Seed::new(config.seed))
     };
     let mut log = PredictionLog::open(&layout.predictions())?;
-    let victim = Victim::with_precision(&model.network, config.attack_precision)?;
     let mut bar: Option<Progress> = None;
     let mut progress = |now: audit::Progress| {
         let bar = bar.get_or_insert_with(|| Progress::new(name, now.total as u64, now.done as u64));
         bar.set(now.done as u64, &format!("{:?}", now.stage).to_lowercase());
     };
-    let outcome = audit::audit(&victim, pictures, attack, &options, &mut log, &context.stop, &mut progress);
+    let outcome = audit::audit(victim, pictures, attack, &options, &mut log, &context.stop, &mut progress);
     if let Some(bar) = &bar {
         bar.finish();
     }

@@ -16,6 +16,7 @@ mod metrics;
 mod progress;
 mod show;
 mod train;
+mod worn;
 
 use std::io::Write as _;
 use std::path::Path;

@@ -22,6 +22,6 @@ pub use groups::{GroupColumn, Groups};
 pub use landmarks::Landmarks;
 pub use order::{BatchOrder, epoch_batches};
 pub use orl::{OrlSummary, fetch_orl};
-pub use sheet::contact_sheet;
+pub use sheet::{contact_sheet, placement_sheet};
 pub use split::Split;
 pub use synthetic::{SyntheticConfig, SyntheticSummary, write_synthetic_faces};

@@ -4,6 +4,7 @@ mod bad_input;
 mod resume;
 mod tables;
 mod whole;
+mod worn;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
