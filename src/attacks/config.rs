@@ -1,17 +1,23 @@
 //! Attacks as a person configures them.
 
+use std::path::Path;
+
 use super::apgd::ApgdConfig;
 use super::apgd_t::ApgdTConfig;
 use super::autoattack::AutoAttackConfig;
 use super::eyeglasses::EyeglassConfig;
 use super::fab::FabConfig;
+use super::face_mask::FaceMaskConfig;
 use super::fgsm::FgsmConfig;
 use super::frame::MaskError;
 use super::momentum::MomentumConfig;
 use super::pgd::PgdConfig;
 use super::roa::RoaConfig;
 use super::square::SquareConfig;
+use super::taught::{Taught, needs_lessons};
+use super::universal_patch::UniversalPatchConfig;
 use super::{Attack, Magnitude, Norm};
+use crate::data::DataError;
 
 /// Any attack: a table with the key `kind` and the keys of that attack.
 ///
@@ -44,6 +50,10 @@ pub enum AttackConfig {
     Square(SquareConfig),
     /// The frame of a pair of eyeglasses.
     Eyeglasses(EyeglassConfig),
+    /// A mask over nose, mouth and chin.
+    FaceMask(FaceMaskConfig),
+    /// One square for all pictures, anywhere: it learns from pictures of another split.
+    UniversalPatch(UniversalPatchConfig),
 }
 
 /// Why an attack cannot be made from its configuration.
@@ -64,6 +74,20 @@ pub enum AttackConfigError {
     /// The picture of the region that may be written to is of no use.
     #[error("attack: {0}")]
     Mask(#[from] MaskError),
+    /// The landmarks of the faces are of no use.
+    #[error("attack, landmarks: {0}; expected the CSV that docs/attacks.md describes")]
+    Landmarks(#[from] DataError),
+    /// Pictures to learn from cannot be loaded.
+    #[error("attack: the pictures to learn from cannot be loaded: {0}")]
+    Lesson(Box<dyn std::error::Error + Send + Sync>),
+    /// There is nothing to learn from.
+    #[error(
+        "attack: found no picture to learn a texture for {person} from, expected one that is recognised, has landmarks if they are given, and is not of the target's class; choose another split, or an attack that learns nothing"
+    )]
+    NoLesson {
+        /// Who was to wear it.
+        person: String,
+    },
 }
 
 impl AttackConfig {
@@ -83,6 +107,8 @@ impl AttackConfig {
             Self::Pgd(config) => config.validate(),
             Self::Roa(config) => config.validate(),
             Self::Eyeglasses(config) => config.validate(),
+            Self::FaceMask(config) => config.validate(),
+            Self::UniversalPatch(config) => config.validate(),
         }
     }
 
@@ -102,6 +128,8 @@ impl AttackConfig {
             Self::Pgd(config) => config.early_stop = false,
             Self::Roa(config) => config.early_stop = false,
             Self::Eyeglasses(config) => config.early_stop = false,
+            Self::FaceMask(config) => config.early_stop = false,
+            Self::UniversalPatch(_) => (),
         }
         config
     }
@@ -109,7 +137,8 @@ impl AttackConfig {
     /// The attack on pictures of this shape, `[C, H, W]`. Files that it needs are read here.
     ///
     /// # Errors
-    /// As for [`AttackConfig::validate`], and when the attack does not fit the pictures.
+    /// As for [`AttackConfig::validate`], when the attack does not fit the pictures, and when it has to be
+    /// taught ([`AttackConfig::build_taught`]).
     pub fn build(&self, input_shape: [usize; 3]) -> Result<Box<dyn Attack>, AttackConfigError> {
         Ok(match self {
             Self::Apgd(config) => Box::new(config.build()?),
@@ -122,7 +151,44 @@ impl AttackConfig {
             Self::Pgd(config) => Box::new(config.build()?),
             Self::Roa(config) => Box::new(config.build(input_shape)?),
             Self::Eyeglasses(config) => Box::new(config.build(input_shape)?),
+            Self::FaceMask(config) => Box::new(config.build(input_shape)?),
+            Self::UniversalPatch(config) => {
+                config.build_taught(input_shape)?;
+                return Err(needs_lessons("kind"));
+            }
         })
+    }
+
+    /// The attack on pictures of this shape, `[C, H, W]`, that is yet to be taught; none for attacks that learn
+    /// nothing.
+    ///
+    /// # Errors
+    /// As for [`AttackConfig::validate`], and when the attack does not fit the pictures.
+    pub fn build_taught(&self, input_shape: [usize; 3]) -> Result<Option<Taught>, AttackConfigError> {
+        match self {
+            Self::Eyeglasses(config) => config.build_taught(input_shape),
+            Self::FaceMask(config) => config.build_taught(input_shape),
+            Self::UniversalPatch(config) => config.build_taught(input_shape).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// The CSV with the landmarks of the pictures, if the attack needs them.
+    pub fn landmarks(&self) -> Option<&Path> {
+        match self {
+            Self::Eyeglasses(config) => config.landmarks.as_deref(),
+            Self::FaceMask(config) => config.landmarks.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The files that decide where the attack may write.
+    pub fn files(&self) -> Vec<&Path> {
+        let mask = match self {
+            Self::Eyeglasses(config) => config.mask.as_deref(),
+            _ => None,
+        };
+        mask.into_iter().chain(self.landmarks()).collect()
     }
 }
 
@@ -222,6 +288,7 @@ mod tests {
             "roa",
             "square",
             "eyeglasses",
+            "face-mask",
         ] {
             let config = read(&format!("kind = \"{kind}\"")).expect(kind);
             assert_eq!(config.build([3, 64, 64]).expect(kind).name(), kind);
@@ -296,6 +363,21 @@ mod tests {
             ("kind = \"eyeglasses\"\nmask = \"a.png\"\n[frame]", "mask"),
             ("kind = \"eyeglasses\"\nmask = \"does-not-exist.png\"", "does-not-exist.png"),
             ("kind = \"eyeglasses\"\n[frame]\neye_line = 2.0", "eye_line"),
+            ("kind = \"eyeglasses\"\nmask = \"a.png\"\nlandmarks = \"b.csv\"", "landmarks"),
+            ("kind = \"eyeglasses\"\nlandmarks = \"does-not-exist.csv\"", "does-not-exist.csv"),
+            ("kind = \"eyeglasses\"\nresample = true", "resample"),
+            ("kind = \"eyeglasses\"\n[motion]\ndraws = 0", "motion.draws"),
+            ("kind = \"eyeglasses\"\n[motion]\nshift = 4", "motion.shift"),
+            ("kind = \"eyeglasses\"\n[print]\ntotal_variation = 3", "print.total_variation"),
+            ("kind = \"eyeglasses\"\n[person]\npictures = 3", "person"),
+            ("kind = \"face-mask\"\nsteps = 0", "steps"),
+            ("kind = \"face-mask\"\nstep_size = 4", "step_size"),
+            ("kind = \"face-mask\"\n[person]\npictures = 0", "person"),
+            ("kind = \"roa\"\nplace = { top = 60, left = 0 }", "place.top"),
+            ("kind = \"universal-patch\"", "syfar audit"),
+            ("kind = \"universal-patch\"\narea = 0.5", "area"),
+            ("kind = \"universal-patch\"\nsmallest = 2.0", "largest"),
+            ("kind = \"universal-patch\"\ndraws = 0", "draws"),
         ] {
             let error = refused(text);
             assert!(error.contains(key) && error.contains("expected"), "{text}: {error}");

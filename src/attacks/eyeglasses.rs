@@ -12,7 +12,10 @@
 //!   is judged and returned is a picture that can be saved.
 //! - The best picture is kept, and a zero gradient moves nothing instead of dividing by zero.
 //!
-//! There is no printing or motion in it: a digital claim.
+//! Without the options below there is no printing or motion in it: a digital claim. `print` holds the colours
+//! to what can be printed, `motion` moves the frame, `person` makes one frame for all pictures of a person, and
+//! `landmarks` bring it to each face. With any of them the colours are a texture that is worn (`texture`,
+//! `wear`); the starts, steps and momentum are the same.
 
 use std::path::PathBuf;
 
@@ -20,11 +23,16 @@ use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
 
 use super::ascent::{Ascent, Iterate, normalise};
 use super::config::{at_least_one, at_most_one, positive, within};
-use super::frame::{FrameConfig, mask_from_png};
+use super::frame::{FrameConfig, mask_from_png, mask_resampled_from_png};
+use super::landmarks::places;
+use super::print::{Grid, PrintConfig};
+use super::taught::{PersonConfig, Taught};
+use super::texture::{Brush, Direction};
 use super::threat::writable;
+use super::wear::{Motion, MotionConfig, Origin, Thing, Wear};
 use super::{Attack, AttackConfigError, Goal, Magnitude, ThreatModel};
 use crate::Seed;
-use crate::data::Batch;
+use crate::data::{Batch, ImageId};
 use crate::models::Victim;
 
 /// The plain frames to start from, RGB in 8 bits: the colours of Sharif et al.
@@ -41,6 +49,9 @@ pub struct EyeglassConfig {
     /// A PNG of the size of the pictures, white where the attack may write, instead of a drawn frame.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mask: Option<PathBuf>,
+    /// Whether a mask of another size is resampled (nearest pixel); off by default: it is refused.
+    #[serde(skip_serializing_if = "is_off")]
+    pub resample: bool,
     /// Gradient steps, at least 1; 40 by default.
     pub steps: usize,
     /// Largest change of a value in a step (before momentum), in units of pixels in `[0, 1]`; 20/255 by
@@ -50,6 +61,24 @@ pub struct EyeglassConfig {
     pub momentum: f32,
     /// Whether to leave an image alone once its goal is reached; on by default. Off for training.
     pub early_stop: bool,
+    /// CSV with the landmarks of each picture: the frame goes where its eyes are. Without it all faces are in
+    /// the same place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub landmarks: Option<PathBuf>,
+    /// What a printer can show; nothing is asked by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub print: Option<PrintConfig>,
+    /// How the frame moves on the face; not at all by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub motion: Option<MotionConfig>,
+    /// One frame for all pictures of a person, learned from other pictures; one for each picture by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<PersonConfig>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // As serde calls it.
+fn is_off(flag: &bool) -> bool {
+    !flag
 }
 
 impl Default for EyeglassConfig {
@@ -57,10 +86,15 @@ impl Default for EyeglassConfig {
         Self {
             frame: None,
             mask: None,
+            resample: false,
             steps: 40,
             step_size: Magnitude::levels(20),
             momentum: 0.4,
             early_stop: true,
+            landmarks: None,
+            print: None,
+            motion: None,
+            person: None,
         }
     }
 }
@@ -85,7 +119,29 @@ impl EyeglassConfig {
         at_least_one("steps", self.steps)?;
         positive("step_size", &self.step_size)?;
         at_most_one("step_size", &self.step_size)?;
-        within("momentum", self.momentum, 0.0..=1.0)
+        within("momentum", self.momentum, 0.0..=1.0)?;
+        PersonConfig::validate_with(self.person.as_ref(), self.print.as_ref(), self.motion.as_ref())?;
+        let wrong = |key, found: &str, expected: &str, advice: &str| {
+            let [found, expected, advice] = [found, expected, advice].map(str::to_owned);
+            Err(AttackConfigError::Value { key, found, expected, advice })
+        };
+        if self.landmarks.is_some() && self.mask.is_some() {
+            return wrong(
+                "landmarks",
+                "given with a mask",
+                "a frame, whose eyes are known",
+                "remove `landmarks` or `mask`",
+            );
+        }
+        if self.resample && self.mask.is_none() {
+            return wrong("resample", "true", "a mask to resample", "give `mask`, or remove `resample`");
+        }
+        Ok(())
+    }
+
+    /// Whether the frame is more than pixels of one picture.
+    fn is_worn(&self) -> bool {
+        self.landmarks.is_some() || self.print.is_some() || self.motion.is_some() || self.person.is_some()
     }
 
     /// Where the attack may write in pictures of this shape, `[C, H, W]`: row by row, as drawn or read.
@@ -96,6 +152,7 @@ impl EyeglassConfig {
     pub fn region(&self, [_, height, width]: [usize; 3]) -> Result<Vec<bool>, AttackConfigError> {
         self.validate()?;
         let mask = match &self.mask {
+            Some(path) if self.resample => mask_resampled_from_png(path, height, width)?,
             Some(path) => mask_from_png(path, height, width)?,
             None => self.frame.unwrap_or_default().draw(height, width),
         };
@@ -113,10 +170,55 @@ impl EyeglassConfig {
     /// The attack on pictures of this shape, `[C, H, W]`.
     ///
     /// # Errors
-    /// As for [`EyeglassConfig::region`].
+    /// As for [`EyeglassConfig::region`], when the landmarks cannot be used, and for a frame of a person,
+    /// which has to be taught.
     pub fn build(&self, shape: [usize; 3]) -> Result<Eyeglasses, AttackConfigError> {
-        let mask = self.region(shape)?.into_iter().map(f32::from).collect();
-        Ok(Eyeglasses { config: self.clone(), mask: TensorData::new(mask, [1, 1, shape[1], shape[2]]) })
+        let region = self.region(shape)?;
+        PersonConfig::refuse(self.person.as_ref())?;
+        let worn = if self.is_worn() { Some(self.wear(shape)?) } else { None };
+        let mask = region.into_iter().map(f32::from).collect();
+        Ok(Eyeglasses { config: self.clone(), mask: TensorData::new(mask, [1, 1, shape[1], shape[2]]), worn })
+    }
+
+    /// The attack with one frame for each person, which is yet to be taught; none where each picture has
+    /// its own.
+    ///
+    /// # Errors
+    /// As for [`EyeglassConfig::region`], and when the landmarks cannot be used.
+    pub fn build_taught(&self, shape: [usize; 3]) -> Result<Option<Taught>, AttackConfigError> {
+        let Some(person) = self.person else { return Ok(None) };
+        let wear = self.wear(shape)?;
+        let brush = self.brush(wear.grid(), shape[0]);
+        Ok(Some(Taught::of_people("eyeglasses", wear, brush, person)))
+    }
+
+    /// The frame as a thing that is worn.
+    fn wear(&self, shape: [usize; 3]) -> Result<Wear, AttackConfigError> {
+        let part = self.region(shape)?;
+        let [_, height, width] = shape;
+        let eyes = self.frame.unwrap_or_default().eyes([height, width]);
+        let places = places(self.landmarks.as_deref(), [height, width], &eyes)?;
+        let fine = Grid { rows: height, columns: width, part };
+        let thing = Thing { picture: [height, width], fine, cell: 1, origin: Origin::Same };
+        Ok(Wear::new(thing, self.motion.map_or(Motion::Still, Motion::Around), places))
+    }
+
+    fn brush(&self, grid: &Grid, channels: usize) -> Brush {
+        let start = |colour| {
+            let values = levels(colour, channels).into_iter().map(|level| level / 255.0);
+            values.flat_map(|value| vec![value; grid.texels()]).collect()
+        };
+        Brush {
+            grid: grid.clone(),
+            channels,
+            starts: COLOURS.map(start).to_vec(),
+            steps: self.steps,
+            step_size: self.step_size.value(),
+            direction: Direction::Proportional,
+            momentum: self.momentum,
+            print: self.print.clone().unwrap_or_default(),
+            early_stop: self.early_stop,
+        }
     }
 }
 
@@ -126,10 +228,12 @@ pub struct Eyeglasses {
     config: EyeglassConfig,
     /// `[1, 1, H, W]`.
     mask: TensorData,
+    /// The frame as a thing that is worn, where it has to be.
+    worn: Option<Wear>,
 }
 
 impl Eyeglasses {
-    /// The region that the attack may write to, on a device.
+    /// The region of the frame in its own place, on a device. With landmarks or motion it is elsewhere.
     pub fn threat_model(&self, device: &Device) -> ThreatModel {
         ThreatModel::Region { mask: Tensor::from_data(self.mask.clone(), device) }
     }
@@ -140,7 +244,11 @@ impl Attack for Eyeglasses {
         "eyeglasses"
     }
 
-    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, _seed: Seed) -> Tensor<4> {
+    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, seed: Seed) -> Tensor<4> {
+        if let Some(worn) = &self.worn {
+            let brush = self.config.brush(worn.grid(), batch.shape()[1]);
+            return worn.perturb(victim, batch, goal, seed.purpose("eyeglasses"), &brush);
+        }
         Ascent::run(victim, batch, goal, self.config.early_stop, |ascent| {
             let mask = Tensor::from_data(self.mask.clone(), &ascent.batch.images.device());
             let mut images = best_plain_frame(ascent, &mask);
@@ -156,7 +264,18 @@ impl Attack for Eyeglasses {
     }
 
     fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool> {
-        self.threat_model(&clean.device()).contains(clean, adversarial)
+        match &self.worn {
+            Some(worn) => worn.admits(clean, adversarial),
+            None => self.threat_model(&clean.device()).contains(clean, adversarial),
+        }
+    }
+
+    fn covered(&self, ids: &[ImageId], seed: Seed) -> Option<Vec<Vec<bool>>> {
+        let mask = || self.mask.iter::<f32>().map(|value| value > 0.5).collect();
+        Some(match &self.worn {
+            Some(worn) => worn.covered(ids, seed.purpose("eyeglasses")),
+            None => vec![mask(); ids.len()],
+        })
     }
 }
 
@@ -181,12 +300,17 @@ fn best_plain_frame(ascent: &mut Ascent, mask: &Tensor<4>) -> Tensor<4> {
 
 /// A colour as `[1, C, 1, 1]`: red, green and blue, or its mean in every channel of other pictures.
 fn plain(colour: [u8; 3], channels: usize, device: &Device) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(levels(colour, channels), [1, channels, 1, 1]), device)
+        .div_scalar(255.0)
+}
+
+/// The level of a colour in each channel.
+fn levels(colour: [u8; 3], channels: usize) -> Vec<f32> {
     let grey = (colour.iter().map(|level| f32::from(*level)).sum::<f32>() / 3.0).round();
-    let values = match channels {
+    match channels {
         3 => colour.map(f32::from).to_vec(),
         _ => vec![grey; channels],
-    };
-    Tensor::from_data(TensorData::new(values, [1, channels, 1, 1]), device).div_scalar(255.0)
+    }
 }
 
 struct Coloured<'a> {

@@ -35,6 +35,15 @@ impl LinearModel {
         Self { weight: Param::from_tensor(weight), classes }
     }
 
+    /// For each class one weight for each channel, the same at every pixel.
+    pub fn of_channels(classes: &[[f32; 3]]) -> Self {
+        let weights =
+            (0..SIZE).flat_map(|index| classes.iter().map(move |class| class[index / (SIDE * SIDE)]));
+        let data = TensorData::new(weights.collect::<Vec<f32>>(), [SIZE, classes.len()]);
+        let weight = Tensor::from_data(data, &Device::default().autodiff());
+        Self { weight: Param::from_tensor(weight), classes: classes.len() }
+    }
+
     /// The weights `[SIZE, K]`, row by row.
     pub fn weights(&self) -> Vec<f32> {
         values(self.weight.val())

@@ -60,6 +60,13 @@ impl FrameConfig {
         within("frame.thickness", self.thickness, 0.001..=0.5)
     }
 
+    /// The eyes that the frame is made for, left and right, as `(x, y)` in pixels.
+    pub(super) fn eyes(&self, [height, width]: [usize; 2]) -> [(f64, f64); 2] {
+        let y = f64::from(self.eye_line) * height as f64;
+        let x = |side: f32| f64::from(self.centre + side * self.eye_distance / 2.0) * width as f64;
+        [(x(-1.0), y), (x(1.0), y)]
+    }
+
     /// The frame in a picture of this size, row by row, `true` where it is.
     pub fn draw(&self, height: usize, width: usize) -> Vec<bool> {
         (0..height * width).map(|index| self.covers(index / width, index % width, height, width)).collect()
@@ -103,7 +110,7 @@ pub enum MaskError {
         source: image::ImageError,
     },
     /// Its size is not that of the pictures.
-    #[error("the mask {path} has {} x {} pixels (width x height), expected {} x {}, the size of the model's pictures; resize it",
+    #[error("the mask {path} has {} x {} pixels (width x height), expected {} x {}, the size of the model's pictures; resize it, or set `resample = true`",
         found.0, found.1, expected.0, expected.1)]
     Size {
         /// The file.
@@ -129,16 +136,42 @@ pub enum MaskError {
 /// # Errors
 /// When the file cannot be read, has another size, or is black everywhere.
 pub fn mask_from_png(path: &Path, height: usize, width: usize) -> Result<Vec<bool>, MaskError> {
+    let (found, grey) = decode(path)?;
+    let expected = (width, height);
+    if found != expected {
+        return Err(MaskError::Size { path: path.to_owned(), found, expected });
+    }
+    not_black(path, grey)
+}
+
+/// The same for a file of any size: each pixel of the mask takes the pixel of the file in which its centre
+/// lies, when both are laid over each other. Nothing is cut off, so another aspect is squeezed.
+///
+/// # Errors
+/// When the file cannot be read, or the mask is black everywhere.
+pub fn mask_resampled_from_png(path: &Path, height: usize, width: usize) -> Result<Vec<bool>, MaskError> {
+    let ((columns, rows), bright) = decode(path)?;
+    // The centre of pixel i of n is at (2 i + 1) / (2 n).
+    let nearest = |index: usize, of: usize, from: usize| (2 * index + 1) * from / (2 * of);
+    let pixel = |index: usize| {
+        let (row, column) = (nearest(index / width, height, rows), nearest(index % width, width, columns));
+        bright[row * columns + column]
+    };
+    not_black(path, (0..height * width).map(pixel).collect())
+}
+
+/// Width and height of a file, and which of its pixels are at least half as bright as white.
+fn decode(path: &Path) -> Result<((usize, usize), Vec<bool>), MaskError> {
     let decoded = image::ImageReader::open(path)
         .and_then(image::ImageReader::with_guessed_format)
         .map_err(image::ImageError::IoError)
         .and_then(image::ImageReader::decode)
         .map_err(|source| MaskError::Unreadable { path: path.to_owned(), source })?;
-    let (found, expected) = ((decoded.width() as usize, decoded.height() as usize), (width, height));
-    if found != expected {
-        return Err(MaskError::Size { path: path.to_owned(), found, expected });
-    }
-    let mask: Vec<bool> = decoded.to_luma16().pixels().map(|pixel| pixel.0[0] >= 1 << 15).collect();
+    let size = (decoded.width() as usize, decoded.height() as usize);
+    Ok((size, decoded.to_luma16().pixels().map(|pixel| pixel.0[0] >= 1 << 15).collect()))
+}
+
+fn not_black(path: &Path, mask: Vec<bool>) -> Result<Vec<bool>, MaskError> {
     if mask.contains(&true) { Ok(mask) } else { Err(MaskError::Black { path: path.to_owned() }) }
 }
 
@@ -242,12 +275,26 @@ mod tests {
     }
 
     #[test]
+    fn a_resampled_mask_takes_the_nearest_pixels() {
+        let (_folder, path) = written([0, 255, 0, 255, 0, 0, 255, 255]);
+        let row = |text: &str| text.chars().map(|c| c == '#').collect::<Vec<bool>>();
+        let large = mask_resampled_from_png(&path, 4, 8).expect("a mask");
+        assert_eq!(large, [row("..##..##"), row("..##..##"), row("....####"), row("....####")].concat());
+        let same = mask_resampled_from_png(&path, 2, 4).expect("a mask");
+        assert_eq!(same, mask_from_png(&path, 2, 4).expect("a mask"));
+        // One row of two: the centres are in the second row of the file, in its second and fourth column.
+        assert_eq!(mask_resampled_from_png(&path, 1, 2).expect("a mask"), row(".#"));
+        assert_eq!(mask_resampled_from_png(&path, 1, 1).expect("a mask"), row("#"));
+    }
+
+    #[test]
     fn useless_masks_are_errors_that_name_the_file() {
         let (folder, path) = written([0, 100, 0, 0, 0, 0, 0, 127]);
         let black = mask_from_png(&path, 2, 4).expect_err("black").to_string();
         assert!(black.contains("mask.png") && black.contains("expected white"), "{black}");
         let size = mask_from_png(&path, 64, 32).expect_err("size").to_string();
         assert!(size.contains("mask.png") && size.contains("4 x 2") && size.contains("32 x 64"), "{size}");
+        assert!(size.contains("resample"), "{size}");
         let missing = mask_from_png(&folder.path().join("no.png"), 2, 4).expect_err("missing").to_string();
         assert!(missing.contains("no.png"), "{missing}");
         std::fs::write(&path, "not a picture").expect("written");

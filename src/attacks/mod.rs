@@ -11,18 +11,27 @@ mod autoattack;
 mod config;
 mod eyeglasses;
 mod fab;
+mod face_mask;
 mod fgsm;
 mod frame;
+mod geometry;
 mod goal;
+mod landmarks;
 mod loss;
 mod magnitude;
 mod momentum;
 mod pgd;
+mod print;
 mod projection;
 mod roa;
 mod square;
 mod strength;
+mod taught;
+mod texture;
 mod threat;
+mod universal_patch;
+mod warp;
+mod wear;
 
 #[cfg(test)]
 mod contract;
@@ -39,21 +48,26 @@ pub use autoattack::{AutoAttack, AutoAttackConfig, Version};
 pub use config::{AttackConfig, AttackConfigError};
 pub use eyeglasses::{EyeglassConfig, Eyeglasses};
 pub use fab::{Fab, FabConfig};
+pub use face_mask::{FaceMask, FaceMaskConfig};
 pub use fgsm::{Fgsm, FgsmConfig};
-pub use frame::{FrameConfig, MaskError, coverage, mask_from_png};
+pub use frame::{FrameConfig, MaskError, coverage, mask_from_png, mask_resampled_from_png};
 pub use goal::{Goal, cross_entropy};
 pub use loss::Loss;
 pub use magnitude::{Magnitude, MagnitudeError};
 pub use momentum::{Momentum, MomentumConfig};
 pub use pgd::{Pgd, PgdConfig};
-pub use roa::{Roa, RoaConfig, Search};
+pub use print::PrintConfig;
+pub use roa::{Place, Roa, RoaConfig, Search};
 pub use square::{Square, SquareConfig};
+pub use taught::{LoadLesson, PersonConfig, School, Taught, TextureKey};
 pub use threat::{Norm, ThreatModel};
+pub use universal_patch::UniversalPatchConfig;
+pub use wear::MotionConfig;
 
 use burn::tensor::Tensor;
 
 use crate::Seed;
-use crate::data::Batch;
+use crate::data::{Batch, ImageId};
 use crate::models::Victim;
 
 /// A way to perturb pictures.
@@ -75,6 +89,12 @@ pub trait Attack: Send {
     /// image, whatever that says.
     fn scales_radius(&self) -> bool {
         false
+    }
+
+    /// The pixels, row by row, that the attack writes to in the pictures with these ids: nothing for an attack
+    /// that may write everywhere, or looks for the place itself. The seed is that of [`Attack::perturb`].
+    fn covered(&self, _ids: &[ImageId], _seed: Seed) -> Option<Vec<Vec<bool>>> {
+        None
     }
 
     /// Names of the attacks that this one is made of, in their order; none for an attack that is one thing.

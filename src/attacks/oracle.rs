@@ -263,6 +263,66 @@ fn eyeglasses_reach_nine_tenths_of_the_optimum() {
 }
 
 #[test]
+fn worn_eyeglasses_reach_the_same_optimum_unless_they_move() {
+    let problem = Problem::new();
+    let still = MotionConfig { shift: 0.0, rotation: 0.0, draws: 2 };
+    let attack = |print, motion| {
+        let config = EyeglassConfig { print, motion, early_stop: false, ..EyeglassConfig::default() };
+        config.build(SHAPE).expect("valid")
+    };
+    let region = attack(None, None).threat_model(&Device::default());
+    problem.assert_gains(&attack(Some(PrintConfig::default()), None), 0.9, |image| {
+        problem.optimum(image, &region)
+    });
+    problem.assert_gains(&attack(None, Some(still)), 0.9, |image| problem.optimum(image, &region));
+}
+
+#[test]
+fn a_face_mask_reaches_the_best_colours_of_its_grid() {
+    let problem = Problem::new();
+    for early_stop in [false, true] {
+        let attack = FaceMaskConfig { early_stop, ..FaceMaskConfig::default() }.build(SHAPE).expect("valid");
+        // The margin is linear in the grid as well: each colour is at one of its ends.
+        let optimum = |image: usize| {
+            let slopes = attack.warp().pull_back(&problem.weights(image), SHAPE[0], 8 * 16);
+            let grid: Vec<f32> = slopes.into_iter().map(|slope| f32::from(slope > 0.0)).collect();
+            let mut picture = problem.clean(image);
+            attack.warp().paint(&grid, &mut picture, SHAPE[0]);
+            problem.margin(image, &picture)
+        };
+        if early_stop {
+            problem.assert_succeeds(&attack, 0.99, optimum);
+        } else {
+            problem.assert_gains(&attack, 0.99, optimum);
+        }
+    }
+}
+
+#[test]
+fn a_texture_of_a_person_reaches_the_optimum_on_pictures_that_it_never_saw() {
+    let problem = Problem::new();
+    let config = EyeglassConfig {
+        person: Some(PersonConfig::default()),
+        early_stop: false,
+        ..EyeglassConfig::default()
+    };
+    let mut taught = config.build_taught(SHAPE).expect("valid").expect("it learns");
+    let lessons = batch(2 * COUNT, 2, 0.1).select(&(COUNT..2 * COUNT).collect::<Vec<_>>());
+    let load = |rows: &[usize]| Ok(lessons.select(rows));
+    let school = School { labels: &lessons.labels, ids: &lessons.ids, load: &load };
+    let keys = taught.keys(2, &[None, Some(0), Some(1)]);
+    assert_eq!(keys.len(), 4, "nobody aims at themselves");
+    for key in keys {
+        let pictures = taught.learn(key, &Victim::new(&problem.model), school, Seed::new(0));
+        assert_eq!(pictures.expect("there are pictures"), COUNT / 2);
+    }
+    // The best colours are the same for all pictures of a label, because the margin is linear.
+    let plain = EyeglassConfig::default().build(SHAPE).expect("valid");
+    let region = plain.threat_model(&Device::default());
+    problem.assert_gains(&taught, 0.9, |image| problem.optimum(image, &region));
+}
+
+#[test]
 fn a_rectangle_reaches_two_thirds_of_the_best_one() {
     let problem = Problem::new();
     let searches = [Search::Exhaustive, Search::Gradient { candidates: 6 }];

@@ -14,7 +14,7 @@ use super::config::{at_least_one, at_most_one, positive};
 use super::threat::{host, is_changed, is_pixel, writable};
 use super::{Attack, AttackConfigError, Goal, Magnitude};
 use crate::Seed;
-use crate::data::{Batch, class_tensor};
+use crate::data::{Batch, ImageId, class_tensor};
 use crate::models::Victim;
 
 /// The value of the rectangle before its contents are optimised.
@@ -35,6 +35,9 @@ pub struct RoaConfig {
     pub stride: usize,
     /// How the place is found; by the gradient with 6 candidates by default.
     pub search: Search,
+    /// One place for all pictures, as of a sticker. `stride` and `search` have no meaning then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
     /// Gradient steps on the contents, at least 1; 10 by default.
     pub steps: usize,
     /// Length of a step in units of pixels in `[0, 1]`; 24/255 by default.
@@ -56,6 +59,16 @@ pub enum Search {
     },
 }
 
+/// Where a sticker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Row of its upper edge, from 0.
+    pub top: usize,
+    /// Column of its left edge, from 0.
+    pub left: usize,
+}
+
 impl Default for RoaConfig {
     fn default() -> Self {
         Self {
@@ -63,6 +76,7 @@ impl Default for RoaConfig {
             width: 20,
             stride: 4,
             search: Search::Gradient { candidates: 6 },
+            place: None,
             steps: 10,
             step_size: Magnitude::levels(24),
             early_stop: true,
@@ -95,8 +109,19 @@ impl RoaConfig {
         self.validate()?;
         fits("height", self.height, height)?;
         fits("width", self.width, width)?;
+        if let Some(Place { top, left }) = self.place {
+            inside("place.top", top, height - self.height)?;
+            inside("place.left", left, width - self.width)?;
+            return Ok(Roa {
+                config: self.clone(),
+                picture: [height, width],
+                tops: vec![top],
+                lefts: vec![left],
+            });
+        }
         Ok(Roa {
             config: self.clone(),
+            picture: [height, width],
             tops: offsets(height, self.height, self.stride),
             lefts: offsets(width, self.width, self.stride),
         })
@@ -116,6 +141,19 @@ fn fits(key: &'static str, side: usize, available: usize) -> Result<(), AttackCo
     })
 }
 
+/// Refuses a place from which the rectangle would reach out of the picture.
+fn inside(key: &'static str, place: usize, last: usize) -> Result<(), AttackConfigError> {
+    if place <= last {
+        return Ok(());
+    }
+    Err(AttackConfigError::Value {
+        key,
+        found: place.to_string(),
+        expected: format!("at most {last}, so that the rectangle is inside the model's pictures"),
+        advice: "move it, or choose a smaller rectangle".to_owned(),
+    })
+}
+
 /// Every `stride`th offset of a window, and the last one.
 fn offsets(size: usize, window: usize, stride: usize) -> Vec<usize> {
     let last = size - window;
@@ -130,6 +168,8 @@ fn offsets(size: usize, window: usize, stride: usize) -> Vec<usize> {
 #[derive(Clone, Debug)]
 pub struct Roa {
     config: RoaConfig,
+    /// Height and width of the pictures.
+    picture: [usize; 2],
     tops: Vec<usize>,
     lefts: Vec<usize>,
 }
@@ -174,6 +214,17 @@ impl Attack for Roa {
         })
         .collect()
     }
+
+    /// The place, if it is not looked for.
+    fn covered(&self, ids: &[ImageId], _seed: Seed) -> Option<Vec<Vec<bool>>> {
+        let Place { top, left } = self.config.place?;
+        let [height, width] = self.picture;
+        let covers = |pixel: usize| {
+            (top..top + self.config.height).contains(&(pixel / width))
+                && (left..left + self.config.width).contains(&(pixel % width))
+        };
+        Some(vec![(0..height * width).map(covers).collect(); ids.len()])
+    }
 }
 
 impl Roa {
@@ -182,7 +233,7 @@ impl Roa {
         let all: Vec<Corner> =
             self.tops.iter().flat_map(|&top| self.lefts.iter().map(move |&left| (top, left))).collect();
         let count = ascent.batch.len();
-        let Search::Gradient { candidates } = self.config.search else {
+        let (Search::Gradient { candidates }, None) = (self.config.search, self.config.place) else {
             return all.into_iter().map(|corner| vec![corner; count]).collect();
         };
         let scores = self.scores(ascent.gradient(ascent.batch.images.clone()));
@@ -389,6 +440,25 @@ mod tests {
             assert_eq!(mask.iter().position(|value| *value > 0.5), Some(corner));
             assert_eq!(mask.iter().filter(|value| **value > 0.5).count(), 30);
         }
+    }
+
+    #[test]
+    fn a_sticker_stays_in_its_place() {
+        let place = Some(Place { top: 9, left: 2 });
+        let config = RoaConfig { height: 6, width: 5, place, ..RoaConfig::default() };
+        let attack = config.build(SHAPE).expect("inside");
+        let clean = batch(3, 3, 0.1);
+        let victim = Victim::new(&network(3));
+        let found = values(attack.perturb(&victim, &clean, &Goal::Untargeted, Seed::new(0)));
+        let covered = attack.covered(&clean.ids, Seed::new(0)).expect("a fixed place");
+        assert_eq!(covered[0].iter().filter(|is| **is).count(), 30);
+        assert!(covered[2][9 * SIDE + 2] && covered[2][14 * SIDE + 6] && !covered[2][15 * SIDE + 6]);
+        let changed = values(clean.images).into_iter().zip(found).enumerate();
+        let changed: Vec<usize> =
+            changed.filter(|(_, (a, b))| (a - b).abs() > 1e-6).map(|(index, _)| index).collect();
+        assert!(!changed.is_empty());
+        assert!(changed.iter().all(|index| covered[index / SIZE][index % (SIDE * SIDE)]));
+        assert_eq!(small(Search::Exhaustive).covered(&clean.ids, Seed::new(0)), None);
     }
 
     #[test]

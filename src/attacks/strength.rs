@@ -32,6 +32,8 @@ impl AttackConfig {
             Self::Square(config) => Some(config.queries),
             Self::Roa(config) => Some(config.steps),
             Self::Eyeglasses(config) => Some(config.steps),
+            Self::FaceMask(config) => Some(config.steps),
+            Self::UniversalPatch(config) => Some(config.steps),
             Self::Fgsm(_) => None,
         }
     }
@@ -91,6 +93,8 @@ impl AttackConfig {
             Self::Square(config) => config.queries = steps,
             Self::Roa(config) => config.steps = steps,
             Self::Eyeglasses(config) => config.steps = steps,
+            Self::FaceMask(config) => config.steps = steps,
+            Self::UniversalPatch(config) => config.steps = steps,
             Self::Fgsm(_) => return None,
         }
         Some(config)
@@ -125,7 +129,7 @@ impl AttackConfig {
             return Ok(Some(ThreatModel::Ball { norm, epsilon: epsilon.value() }));
         }
         let mask = match self {
-            Self::Eyeglasses(config) => config.region(shape)?,
+            Self::Eyeglasses(config) if !config.is_worn() => config.region(shape)?,
             _ => return Ok(None),
         };
         let mask: Vec<f32> = mask.into_iter().map(f32::from).collect();

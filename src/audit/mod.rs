@@ -15,7 +15,7 @@ mod targets;
 
 pub use counts::{AttackCounts, Counts};
 pub use error::AuditError;
-pub use perform::{AuditOptions, AuditOutcome, Inherit, Progress, audit};
+pub use perform::{AuditOptions, AuditOutcome, Inherit, Progress, attack_seed, audit};
 pub use pictures::{Pictures, Save};
 pub use plan::Stage;
 pub use predictions::{CLEAN, PredictionLog, Row, Rows, read_rows};

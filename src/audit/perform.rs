@@ -76,6 +76,11 @@ pub struct AuditOutcome {
     pub seconds: f64,
 }
 
+/// The seed that an attack gets in a run.
+pub fn attack_seed(run: Seed, attack: &dyn Attack) -> Seed {
+    run.purpose("audit").purpose(attack.name())
+}
+
 /// Attacks all pictures and appends a row for each attack made to the log; what the log has already is
 /// not made again.
 ///
@@ -117,7 +122,7 @@ pub fn audit(
         pictures,
         attack,
         name,
-        seed: options.seed.purpose("audit").purpose(attack.name()),
+        seed: attack_seed(options.seed, attack),
         batch_size: options.batch_size,
         log,
         stop,

@@ -181,7 +181,9 @@ impl Examination<'_> {
             },
             Check::Mask => match trial.subject.threat_model(&trial.probe.batch.images.device()) {
                 Some(ThreatModel::Region { mask: region }) => mask(&super::probe::values(&region)),
-                Some(ThreatModel::Ball { .. }) => Verdict::not_applicable(id, "the attack has no region"),
+                Some(ThreatModel::Ball { .. } | ThreatModel::Balls { .. }) => {
+                    Verdict::not_applicable(id, "the attack has no region")
+                }
                 None => Verdict::not_applicable(id, "each picture has a region of its own"),
             },
             Check::ZeroBudget => match trial.standing(&Tuning { epsilon: Some(0.0), ..Tuning::default() }) {

@@ -153,7 +153,7 @@ fn pictures() -> Batch {
     let logits = probe::rows(&Victim::new(&Planted::new(Fault::Nothing)).logits(images.clone()));
     let labels = logits.iter().map(|row| probe::prediction(row)).enumerate();
     let labels = labels.map(|(image, class)| if image < 4 { (class + 1) % CLASSES } else { class }).collect();
-    Batch { images, labels, ids: (0..IMAGES as u64).map(ImageId).collect() }
+    Batch { images, labels, ids: (0..IMAGES as u64).map(ImageId).collect(), radius_scale: None }
 }
 
 fn report(fault: Fault, subject: &dyn Subject) -> CheckReport {

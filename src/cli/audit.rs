@@ -11,9 +11,9 @@ use super::config::ConfigError;
 use super::curve::{self, CurveSection};
 use super::progress::Progress;
 use super::setting::{SettingArguments, complete};
-use super::{Context, Interrupted};
+use super::{Context, Interrupted, worn};
 use crate::Seed;
-use crate::attacks::{Attack, AttackConfig, EyeglassConfig};
+use crate::attacks::{Attack, AttackConfig, AttackConfigError, EyeglassConfig, Taught};
 use crate::audit::{AuditOptions, AuditOutcome, Counts, Pictures, PredictionLog, TargetChoice};
 use crate::checks::{CheckReport, Depth};
 use crate::data::{Dataset, Split};
@@ -50,11 +50,13 @@ pub(super) enum AttackKind {
     Autoattack,
     Eyeglasses,
     FabT,
+    FaceMask,
     Fgsm,
     MomentumPgd,
     Pgd,
     Roa,
     Square,
+    UniversalPatch,
 }
 
 impl AttackKind {
@@ -65,11 +67,13 @@ impl AttackKind {
             Self::Autoattack => "autoattack",
             Self::Eyeglasses => "eyeglasses",
             Self::FabT => "fab-t",
+            Self::FaceMask => "face-mask",
             Self::Fgsm => "fgsm",
             Self::MomentumPgd => "momentum-pgd",
             Self::Pgd => "pgd",
             Self::Roa => "roa",
             Self::Square => "square",
+            Self::UniversalPatch => "universal-patch",
         }
     }
 }
@@ -86,6 +90,8 @@ pub(super) struct AuditRunConfig {
     pub data: PathBuf,
     /// `test`, or `val` while hyper-parameters are still being chosen.
     pub split: SplitName,
+    /// What an attack learns from that has to learn: `train`, or `val`.
+    pub lesson_split: LessonSplit,
     /// Most pictures attacked at once.
     pub batch_size: usize,
     /// Whether to attack without a target.
@@ -124,6 +130,15 @@ impl SplitName {
     }
 }
 
+/// Which pictures an attack learns from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum LessonSplit {
+    #[default]
+    Train,
+    Val,
+}
+
 impl Default for AuditRunConfig {
     fn default() -> Self {
         Self {
@@ -131,6 +146,7 @@ impl Default for AuditRunConfig {
             model: PathBuf::new(),
             data: PathBuf::new(),
             split: SplitName::Test,
+            lesson_split: LessonSplit::Train,
             batch_size: 64,
             untargeted: true,
             targets: TargetChoice::All,
@@ -171,6 +187,9 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     if !audited.report.curves.is_empty() {
         super::say(&report::curves(&audited.report.curves));
     }
+    if let Some(covered) = &audited.covered {
+        super::say(covered);
+    }
     super::say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
     Ok(())
 }
@@ -185,6 +204,8 @@ pub(super) struct Audited {
     parts: Vec<(&'static str, Vec<PartFigures>)>,
     /// Whether the figures can be believed.
     checks: CheckReport,
+    /// How much of the picture the attack covers, where that is known.
+    covered: Option<String>,
     cost: Cost,
     seconds: f64,
     attacks: u64,
@@ -223,26 +244,33 @@ pub(super) fn run(
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
     check(config, model)?;
     let side = model.config.preprocessing.side;
-    let attack =
-        config.attack.build([3, side, side]).map_err(|error| ConfigError::Value(error.to_string()))?;
-    let points = config.curve.points(&config.attack, attack.name())?;
+    let mut attack = build(&config.attack, [3, side, side])?;
+    let points = config.curve.points(&config.attack, attack.as_attack().name())?;
     if !points.is_empty() && !config.untargeted {
         let problem =
             "curve: its points are robust accuracies, so set untargeted = true or leave the lists empty";
         return Err(ConfigError::Value(problem.to_owned()).into());
     }
-    let mut files = vec![config.model.join("model.safetensors")];
-    if let AttackConfig::Eyeglasses(EyeglassConfig { mask: Some(mask), .. }) = &config.attack {
-        files.push(mask.clone());
-    }
-    let stored = super::stored_config(config, data, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    let split = config.split.of(data);
+    worn::check_landmarks(&config.attack, split)?;
+    let weights = config.model.join("model.safetensors");
+    let files: Vec<&Path> = std::iter::once(weights.as_path()).chain(config.attack.files()).collect();
+    let stored = super::stored_config(config, data, &files)?;
     let directory = if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
     events.append("audit_start", &super::provenance(config.seed, data))?;
-    let split = config.split.of(data);
     let checks = checked(config, model, split, layout, context)?;
-    let outcome = attack_all(config, model, split, attack.as_ref(), layout, name, context)?;
+    let victim = Victim::with_precision(&model.network, config.attack_precision)?;
+    if let Built::Untaught(taught) = &mut attack {
+        worn::teach(taught, config, &victim, data, layout, context)?;
+    }
+    let attack = attack.as_attack();
+    let shares = worn::show_placement(attack, config, split, layout)?;
+    if let Some(shares) = &shares {
+        events.append("placement", &shares)?;
+    }
+    let outcome = attack_all(config, &victim, split, attack, layout, name, context)?;
     if !outcome.finished {
         return Err(Interrupted { resume: super::resume_command() }.into());
     }
@@ -251,13 +279,14 @@ pub(super) fn run(
     report.curves = curve::run(config, &points, model, split, layout, context)?;
     write_results(layout, &counts, &report)?;
     let attacks = outcome.attacks;
-    let parts = parts(&outcome.counts, attack.as_ref());
+    let parts = parts(&outcome.counts, attack);
     if !parts.is_empty() {
         write_csv(&layout.parts(attack.name()), |to| report::csv::write_parts(to, &parts))?;
         events.append("attack_parts", &parts)?;
     }
+    let covered = shares.map(|shares| shares.line(attack.name()));
     let (cost, seconds) = (outcome.cost, outcome.seconds);
-    let audited = Audited { report, counts, parts, checks, cost, seconds, attacks };
+    let audited = Audited { report, counts, parts, checks, covered, cost, seconds, attacks };
     let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
     events.append("audit_end", &cost)?;
     Ok(audited)
@@ -279,6 +308,29 @@ fn checked(
     let report = checks::run(config, &config.checks, model, split, context)?;
     write_file(&path, checks::json(&report)?.as_bytes())?;
     Ok(report)
+}
+
+/// An attack, or one that has to learn first.
+enum Built {
+    Ready(Box<dyn Attack>),
+    Untaught(Box<Taught>),
+}
+
+impl Built {
+    fn as_attack(&self) -> &dyn Attack {
+        match self {
+            Self::Ready(attack) => attack.as_ref(),
+            Self::Untaught(taught) => taught.as_ref(),
+        }
+    }
+}
+
+fn build(config: &AttackConfig, shape: [usize; 3]) -> Result<Built, ConfigError> {
+    let wrong = |error: AttackConfigError| ConfigError::Value(error.to_string());
+    Ok(match config.build_taught(shape).map_err(wrong)? {
+        Some(taught) => Built::Untaught(Box::new(taught)),
+        None => Built::Ready(config.build(shape).map_err(wrong)?),
+    })
 }
 
 /// What can be wrong with the values before any work is done.
@@ -303,7 +355,7 @@ pub(super) fn check(config: &AuditRunConfig, model: &Model) -> Result<(), Config
 
 fn attack_all(
     config: &AuditRunConfig,
-    model: &Model,
+    victim: &Victim,
     split: &Split,
     attack: &dyn Attack,
     layout: &Layout,
@@ -321,13 +373,12 @@ fn attack_all(
         ..AuditOptions::new(Seed::new(config.seed))
     };
     let mut log = PredictionLog::open(&layout.predictions())?;
-    let victim = Victim::with_precision(&model.network, config.attack_precision)?;
     let mut bar: Option<Progress> = None;
     let mut progress = |now: audit::Progress| {
         let bar = bar.get_or_insert_with(|| Progress::new(name, now.total as u64, now.done as u64));
         bar.set(now.done as u64, &format!("{:?}", now.stage).to_lowercase());
     };
-    let outcome = audit::audit(&victim, pictures, attack, &options, &mut log, &context.stop, &mut progress);
+    let outcome = audit::audit(victim, pictures, attack, &options, &mut log, &context.stop, &mut progress);
     if let Some(bar) = &bar {
         bar.finish();
     }

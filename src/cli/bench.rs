@@ -164,6 +164,7 @@ impl Bench {
             width: rectangle,
             stride: (rectangle / 7).max(1),
             search: Search::Gradient { candidates: 10 },
+            place: None,
             steps: 20,
             step_size: Magnitude::levels(8),
             early_stop: false,

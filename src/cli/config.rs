@@ -53,7 +53,9 @@ fn at(place: &str) -> String {
 
 /// Whether a key holds a path. In a file paths are relative to the file.
 fn is_path(key: &str) -> bool {
-    matches!(key, "data" | "model" | "model.from" | "attack.mask") || key.ends_with(".attack.mask")
+    matches!(key, "data" | "model" | "model.from" | "attack.mask" | "attack.landmarks")
+        || key.ends_with(".attack.mask")
+        || key.ends_with(".attack.landmarks")
 }
 
 /// Reads a configuration: every key that is not given keeps its default. Where a `kind` is given that

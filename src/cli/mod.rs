@@ -23,6 +23,7 @@ mod progress;
 mod setting;
 mod show;
 mod train;
+mod worn;
 
 use std::io::Write as _;
 use std::path::Path;

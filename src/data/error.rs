@@ -106,6 +106,16 @@ pub enum DataError {
         /// What is wrong and what was expected.
         reason: String,
     },
+    /// A mistake in a file of landmarks.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Landmarks {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
     /// The folder to write a data set to holds something else.
     #[error("{} exists and is not empty: choose another folder, or remove this one", path.display())]
     Occupied {

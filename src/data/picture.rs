@@ -39,6 +39,23 @@ pub(super) fn check_header(path: &Path, bytes: &[u8]) -> Result<(), DataError> {
     decoder(path, bytes).map(drop)
 }
 
+/// Width and height of a picture as a viewer shows it, without decoding it.
+///
+/// # Errors
+/// As for [`check_header`].
+pub(super) fn shown_size(path: &Path, bytes: &[u8]) -> Result<(u32, u32), DataError> {
+    let mut decoder = decoder(path, bytes)?;
+    let (width, height) = decoder.dimensions();
+    let turned = matches!(
+        decoder.orientation(),
+        Ok(Orientation::Rotate90
+            | Orientation::Rotate270
+            | Orientation::Rotate90FlipH
+            | Orientation::Rotate270FlipH)
+    );
+    Ok(if turned { (height, width) } else { (width, height) })
+}
+
 /// Decodes a file to RGB pixels, `side x side`, as the head of this file describes.
 ///
 /// # Errors

@@ -2,7 +2,10 @@
 
 use image::{RgbImage, imageops};
 
-use super::{DataError, Split};
+use super::{Batch, DataError, Split};
+
+/// The colour of what is covered: one that no face has.
+const FLAT: [u8; 3] = [255, 0, 200];
 
 /// Width of the white lines between pictures, in pixels.
 const GAP: u32 = 2;
@@ -26,11 +29,54 @@ pub fn contact_sheet(split: &Split, columns: usize, rows_limit: usize) -> Result
     Ok(sheet)
 }
 
+/// Pictures above each other: unchanged, and with the pixels of their masks (row by row) in one flat colour,
+/// so that everybody can see where something is written. Channels other than three are shown as grey.
+pub fn placement_sheet(batch: &Batch, masks: &[Vec<bool>]) -> RgbImage {
+    let [count, channels, height, width] = batch.shape();
+    let pixels: Vec<f32> = batch.images.to_data().iter::<f32>().collect();
+    let pitch = |length: usize| length as u32 + GAP;
+    let size = (count as u32 * pitch(width) + GAP, 2 * pitch(height) + GAP);
+    let mut sheet = RgbImage::from_pixel(size.0, size.1, image::Rgb([255; 3]));
+    for (index, mask) in masks.iter().enumerate().take(count) {
+        for (pixel, covered) in mask.iter().enumerate().take(height * width) {
+            let level = |channel: usize| {
+                let plane = index * channels + if channels == 3 { channel } else { 0 };
+                (pixels[plane * height * width + pixel].clamp(0.0, 1.0) * 255.0).round() as u8
+            };
+            let shown = image::Rgb([level(0), level(1), level(2)]);
+            let (x, y) = ((pixel % width) as u32, (pixel / width) as u32);
+            let left = GAP + index as u32 * pitch(width) + x;
+            sheet.put_pixel(left, GAP + y, shown);
+            let flat = if *covered { image::Rgb(FLAT) } else { shown };
+            sheet.put_pixel(left, GAP + pitch(height) + y, flat);
+        }
+    }
+    sheet
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::data::Dataset;
     use image::GrayImage;
+
+    #[test]
+    fn covered_pixels_are_shown_in_one_colour_below_the_picture() {
+        let images = burn::tensor::Tensor::from_data(
+            burn::tensor::TensorData::new(vec![0.0_f32, 0.2, 0.4, 0.6, 0.8, 1.0, 0.2, 0.4], [2, 1, 2, 2]),
+            &burn::tensor::Device::default(),
+        );
+        let batch =
+            Batch { images, labels: vec![0, 1], ids: vec![crate::data::ImageId(0); 2], radius_scale: None };
+        let masks = [vec![false, true, false, false], vec![false; 4]];
+        let sheet = placement_sheet(&batch, &masks);
+        assert_eq!(sheet.dimensions(), (2 * 4 + 2, 2 * 4 + 2));
+        assert_eq!(sheet.get_pixel(3, 2).0, [51; 3], "unchanged");
+        assert_eq!(sheet.get_pixel(3, 6).0, FLAT);
+        assert_eq!(sheet.get_pixel(2, 7).0, [102; 3]);
+        assert_eq!(sheet.get_pixel(7, 2).0, [255; 3], "the second picture");
+        assert_eq!(sheet.get_pixel(6, 6).0, [204; 3]);
+    }
 
     #[test]
     fn pictures_stand_in_a_grid_and_the_rest_is_white() {

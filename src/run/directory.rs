@@ -74,6 +74,16 @@ impl Layout {
         self.root.join(format!("parts_{attack}.csv"))
     }
 
+    /// `placement.png`: some pictures, and below them where the attack writes.
+    pub fn placement(&self) -> PathBuf {
+        self.root.join("placement.png")
+    }
+
+    /// `textures/`: what an attack learned before it was judged.
+    pub fn textures(&self) -> PathBuf {
+        self.root.join("textures")
+    }
+
     /// `success_<attack>.csv`: targeted success, rows are sources, columns are targets.
     pub fn success(&self, attack: &str) -> PathBuf {
         self.root.join(format!("success_{attack}.csv"))

@@ -8,6 +8,7 @@ mod experiment;
 mod resume;
 mod tables;
 mod whole;
+mod worn;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

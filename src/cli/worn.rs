@@ -1,0 +1,155 @@
+//! What an audit needs of attacks that are worn: landmarks of every picture, textures that are learned first,
+//! and a picture of where the attack writes.
+
+use anyhow::Context as _;
+use burn::tensor::Device;
+
+use super::audit::{AuditRunConfig, LessonSplit};
+use super::config::ConfigError;
+use super::progress::Progress;
+use super::{Context, Interrupted};
+use crate::Seed;
+use crate::attacks::{Attack, AttackConfig, School, Taught, TextureKey, coverage};
+use crate::audit::TargetChoice;
+use crate::data::{Dataset, Landmarks, Split, placement_sheet};
+use crate::models::Victim;
+use crate::run::{Layout, write_file};
+
+/// Most pictures on the sheet that shows where an attack writes.
+const SHOWN: usize = 8;
+/// Most pictures on which the covered share is measured.
+const MEASURED: usize = 512;
+
+/// Refuses to attack pictures without landmarks where the attack needs them.
+pub(super) fn check_landmarks(attack: &AttackConfig, split: &Split) -> Result<(), ConfigError> {
+    let Some(path) = attack.landmarks() else { return Ok(()) };
+    let wrong = |error: String| ConfigError::Value(format!("attack, landmarks: {error}"));
+    let landmarks = Landmarks::read(path, split.side()).map_err(|error| wrong(error.to_string()))?;
+    match landmarks.missing(split.paths()) {
+        None => Ok(()),
+        Some(picture) => Err(wrong(format!(
+            "{} has no row for {picture}, expected one for each picture that is attacked; add it, or leave \
+             `landmarks` out",
+            path.display()
+        ))),
+    }
+}
+
+/// Teaches an attack all textures that the audit needs, and keeps them as pictures.
+pub(super) fn teach(
+    taught: &mut Taught,
+    config: &AuditRunConfig,
+    victim: &Victim,
+    data: &Dataset,
+    layout: &Layout,
+    context: &Context,
+) -> anyhow::Result<()> {
+    let split = match config.lesson_split {
+        LessonSplit::Train => &data.train,
+        LessonSplit::Val => &data.val,
+    };
+    let device = Device::default();
+    let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
+    let school = School { labels: split.labels(), ids: split.ids(), load: &load };
+    let keys = taught.keys(data.classes.len(), &goals(config, data.classes.len()));
+    let mut bar = Progress::new("textures", keys.len() as u64, 0);
+    for (done, key) in keys.into_iter().enumerate() {
+        if context.stop.requested() {
+            bar.finish();
+            return Err(Interrupted { resume: super::resume_command() }.into());
+        }
+        taught.learn(key, victim, school, Seed::new(config.seed))?;
+        bar.set(done as u64 + 1, "learned");
+    }
+    bar.finish();
+    let folder = layout.textures();
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    for (key, texture) in taught.pictures() {
+        write_file(&folder.join(file_name(key)), &png(&texture.into())?)?;
+    }
+    Ok(())
+}
+
+/// What the textures are to aim at: any error, and the classes that can be targets.
+fn goals(config: &AuditRunConfig, classes: usize) -> Vec<Option<usize>> {
+    let targets: Vec<usize> = match &config.targets {
+        TargetChoice::None => Vec::new(),
+        TargetChoice::All | TargetChoice::Random(_) => (0..classes).collect(),
+        TargetChoice::List(list) => {
+            let set: std::collections::BTreeSet<usize> = list.iter().copied().collect();
+            set.into_iter().collect()
+        }
+    };
+    config.untargeted.then_some(None).into_iter().chain(targets.into_iter().map(Some)).collect()
+}
+
+/// Such as `3_to_7.png`, `3.png`, `to_7.png` or `any.png`, with the numbers of the classes.
+fn file_name(key: TextureKey) -> String {
+    match (key.person, key.target) {
+        (Some(person), Some(target)) => format!("{person}_to_{target}.png"),
+        (Some(person), None) => format!("{person}.png"),
+        (None, Some(target)) => format!("to_{target}.png"),
+        (None, None) => "any.png".to_owned(),
+    }
+}
+
+/// Shares of the pictures that an attack writes to.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub(super) struct Shares {
+    /// The least over the pictures that are audited, or the first 512 of them.
+    least: f64,
+    /// Their mean.
+    mean: f64,
+    /// The largest.
+    most: f64,
+}
+
+impl Shares {
+    /// For the terminal.
+    pub fn line(&self, attack: &str) -> String {
+        let percent = |share: f64| 100.0 * share;
+        let mean = percent(self.mean);
+        let spread = if self.most - self.least < 5e-4 {
+            String::new()
+        } else {
+            format!(" ({:.1} to {:.1} %)", percent(self.least), percent(self.most))
+        };
+        let whole = if self.least >= 1.0 { ": everything; such an attack is bounded by nothing" } else { "" };
+        format!("{attack} covers {mean:.1} % of the picture{spread}{whole}. See placement.png.")
+    }
+}
+
+/// Shows where the attack writes on the first picture of some classes, and measures how much it covers.
+/// Nothing for an attack that may write everywhere or looks for the place itself.
+pub(super) fn show_placement(
+    attack: &dyn Attack,
+    config: &AuditRunConfig,
+    split: &Split,
+    layout: &Layout,
+) -> anyhow::Result<Option<Shares>> {
+    let seed = crate::audit::attack_seed(Seed::new(config.seed), attack);
+    let Some(first) = attack.covered(&split.ids()[..1], seed) else { return Ok(None) };
+    let all =
+        split.ids().iter().take(MEASURED).skip(1).filter_map(|id| attack.covered(&[*id], seed)).flatten();
+    let shares: Vec<f64> = first.iter().cloned().chain(all).map(|mask| coverage(&mask)).collect();
+    let mut rows: Vec<usize> = Vec::new();
+    for (row, label) in split.labels().iter().enumerate() {
+        if rows.len() < SHOWN && !rows.iter().any(|other| split.labels()[*other] == *label) {
+            rows.push(row);
+        }
+    }
+    let batch = split.batch(&rows, &Device::default())?;
+    let masks = attack.covered(&batch.ids, seed).unwrap_or_default();
+    write_file(&layout.placement(), &png(&placement_sheet(&batch, &masks).into())?)?;
+    Ok(Some(Shares {
+        least: shares.iter().copied().fold(f64::INFINITY, f64::min),
+        mean: shares.iter().sum::<f64>() / shares.len() as f64,
+        most: shares.iter().copied().fold(0.0, f64::max),
+    }))
+}
+
+fn png(picture: &image::DynamicImage) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, image::ImageFormat::Png).context("a picture has no PNG form")?;
+    Ok(bytes.into_inner())
+}
