@@ -140,7 +140,7 @@ impl EyeglassConfig {
     }
 
     /// Whether the frame is more than pixels of one picture.
-    fn is_worn(&self) -> bool {
+    pub(super) fn is_worn(&self) -> bool {
         self.landmarks.is_some() || self.print.is_some() || self.motion.is_some() || self.person.is_some()
     }
 
