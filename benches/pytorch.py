@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The work of `syfar bench` in PyTorch on the CPU, to be run beside it.
 
-    pytorch.py ops|step [--model face_cnn] [--threads 2] [--batch N] [--side N] [--classes K] [--json]
+    pytorch.py ops|step [--model NAME] [--threads 2] [--batch N] [--side N] [--classes K] [--json]
 
 It is written as an expert would write it in eager mode: channels_last, no gradient of the weights
 inside the attack, no Python loop over pictures or classes. Names, shapes and constants are those of
@@ -30,8 +30,84 @@ def face_cnn(side, classes):
     return nn.Sequential(*blocks, nn.Flatten(), nn.Linear(channels * (side // 16) ** 2, classes))
 
 
+def vgg16(side, classes):
+    layers, channels = [], 3
+    for width, depth in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
+        for _ in range(depth):
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            channels = width
+        layers.append(nn.MaxPool2d(2))
+    layers.append(nn.Flatten())
+    channels *= (side // 32) ** 2
+    for _ in range(2):
+        layers += [nn.Linear(channels, 1024), nn.ReLU()]
+        channels = 1024
+    return nn.Sequential(*layers, nn.Linear(channels, classes))
+
+
+class Residual(nn.Module):
+    """BatchNorm and ReLU before each of two convolutions."""
+
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.norms = nn.ModuleList([nn.BatchNorm2d(inputs), nn.BatchNorm2d(outputs)])
+        self.convs = nn.ModuleList([
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+        ])
+        same = (stride, inputs) == (1, outputs)
+        self.short = None if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x):
+        first = F.relu(self.norms[0](x))
+        inside = self.convs[1](F.relu(self.norms[1](self.convs[0](first))))
+        return inside + (x if self.short is None else self.short(first))
+
+
+def resnet18(_side, classes):
+    layers, channels = [nn.Conv2d(3, 64, 3, padding=1, bias=False)], 64
+    for width in (64, 128, 256, 512):
+        layers += [Residual(channels, width, 1 if width == 64 else 2), Residual(width, width, 1)]
+        channels = width
+    return nn.Sequential(*layers, nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+                         nn.Linear(channels, classes))
+
+
+class Attention(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.into, self.out = heads, nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x):
+        query, key, value = self.into(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return self.out(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+
+
+class VisionTransformer(nn.Module):
+    def __init__(self, side, classes, width=192, depth=12, heads=3, patch=16):
+        super().__init__()
+        self.patches = nn.Conv2d(3, width, patch, patch)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.position = nn.Parameter(torch.zeros(1, (side // patch) ** 2 + 1, width))
+        wide = lambda: nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), part) for _ in range(depth) for part in (Attention(width, heads), wide())
+        )
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
+
+    def forward(self, images):
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        x = torch.cat([self.class_token.expand(len(images), -1, -1), tokens], 1) + self.position
+        for layer in self.layers:
+            x = x + layer(x)
+        return self.head(x[:, 0])
+
+
 CASES = {  # name: constructor, batch, side, classes; a new architecture is one more line
     "face_cnn": (face_cnn, 64, 64, 40),
+    "vgg16": (vgg16, 8, 112, 10),
+    "resnet18": (resnet18, 64, 32, 10),
+    "vit_tiny": (VisionTransformer, 8, 224, 10),
 }
 
 
