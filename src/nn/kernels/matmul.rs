@@ -46,6 +46,54 @@ impl Product {
         }
     }
 
+    /// The same for as many rows as a vector has lanes, three panels at a time: an even number of rows fits
+    /// into registers only beside three panels.
+    ///
+    /// # Safety
+    /// As [`Product::run`].
+    #[inline(always)]
+    pub(super) unsafe fn run_square<L: Lanes>(&self, a: *const f32, b: *const f32, c: *mut f32) {
+        let mut panel = 0;
+        while panel < self.panels {
+            // SAFETY: the offsets are those of panels and rows inside the matrices.
+            unsafe {
+                let b = b.add(panel * self.depth * L::N);
+                let c = c.add(panel * self.rows * L::N);
+                panel += match self.panels - panel {
+                    1 => self.half_columns::<L, 1>(a, b, c),
+                    2 => self.half_columns::<L, 2>(a, b, c),
+                    _ => self.half_columns::<L, 3>(a, b, c),
+                };
+            }
+        }
+    }
+
+    /// `P` panels of `c` in blocks of 8 or 4 rows. Returns `P`.
+    ///
+    /// # Safety
+    /// As [`Product::run`], with `b` and `c` moved to the panel.
+    #[inline(always)]
+    unsafe fn half_columns<L: Lanes, const P: usize>(
+        &self,
+        a: *const f32,
+        b: *const f32,
+        c: *mut f32,
+    ) -> usize {
+        let mut row = 0;
+        while row < self.rows {
+            // SAFETY: the rows are whole blocks.
+            unsafe {
+                let (a, c) = (a.add(row * self.a_row), c.add(row * L::N));
+                row += if L::ROWS >= 14 {
+                    self.block::<L, 8, P>(a, b, c)
+                } else {
+                    self.block::<L, 4, P>(a, b, c)
+                };
+            }
+        }
+        P
+    }
+
     /// `P` panels of `c`.
     ///
     /// # Safety

@@ -17,10 +17,12 @@ use super::matmul::Product;
 use super::strip::{Images, POINTS, SKEW, Source, Strip};
 use super::transform;
 
-/// Tiles in one product: two panels of this depth fill most of a first-level cache.
-const DEPTH: usize = 256;
-/// Input channels of one task, a multiple of all block sizes of the product.
-const CHANNELS: usize = 112;
+/// Tiles in one product: one panel of this depth on the left and three on the right fill half of a first-level
+/// cache of 48 KiB.
+const DEPTH: usize = 128;
+/// Channels of one task, inputs and outputs: whole panels of all sets. The larger a task, the less often tiles
+/// are read; its sums, 36 numbers for each pair, have to stay in the second-level cache.
+const CHANNELS: [usize; 2] = [64, 96];
 /// Rows of tiles that a task transforms.
 const ROWS: usize = 4;
 
@@ -57,20 +59,24 @@ pub(in crate::nn) fn wide_weight_gradient(
     let floats = outputs * images.channels * 9;
     let mut result = Output::new(floats);
     let target = result.pointer();
-    let (blocks, pairs) = (images.channels.div_ceil(CHANNELS), padded[1].div_ceil(2 * lanes));
-    (0..blocks * pairs).into_par_iter().for_each(|index| {
-        let (block, pair) = (index % blocks, index / blocks);
-        let inputs = block * CHANNELS..((block + 1) * CHANNELS).min(images.channels);
-        with_scratch(POINTS * (inputs.len() * 2 * lanes + SKEW), |sums| {
-            dispatch(isa, Weights { layout, from: to, inputs, panel: 2 * pair, sums, target });
+    let parts = [0, 1].map(|side| padded[side].div_ceil(CHANNELS[side]));
+    (0..parts[0] * parts[1]).into_par_iter().for_each(|index| {
+        let at = [index % parts[0], index / parts[0]];
+        let [inputs, outputs] = [0, 1].map(|side| {
+            let first = at[side] * CHANNELS[side];
+            first / lanes..(first + CHANNELS[side]).min(padded[side]) / lanes
+        });
+        let sums = inputs.len() * outputs.len() * lanes * lanes + SKEW;
+        with_scratch(POINTS * sums, |sums| {
+            dispatch(isa, Weights { layout, from: to, inputs, outputs, sums, target });
         });
     });
     // SAFETY: the tasks together write all weights.
     unsafe { result.finish(floats) }
 }
 
-/// Where the transformed tiles are: for each point `[tiles][pitch]` on the left, `[blocks of
-/// tiles][panels of outputs][tiles][N]` on the right.
+/// Where the transformed tiles are: for each point `[blocks of tiles][panels of channels][tiles][N]`, inputs
+/// on the left and outputs on the right. A product then reads both from one end to the other.
 #[derive(Clone, Copy)]
 struct Layout {
     images: Images,
@@ -85,13 +91,7 @@ struct Layout {
 impl Layout {
     /// Floats from one point to the next, on the left and on the right.
     fn points(&self) -> [usize; 2] {
-        [self.tiles * self.pitch() + SKEW, self.tiles * self.padded[1] + SKEW]
-    }
-
-    /// Floats from one tile to the next on the left. A product walks down a column: at a distance of a power
-    /// of two it would fall into the same few cache lines.
-    fn pitch(&self) -> usize {
-        self.padded[0] + SKEW
+        self.padded.map(|padded| self.tiles * padded + SKEW)
     }
 
     /// Tiles in the block that begins with a tile.
@@ -120,7 +120,7 @@ impl Kernel for Tiles<'_> {
         let source = Strip { images, halo: 1, padded: inputs, start: self.strip };
         let out_images = Images { channels: outputs, ..images };
         let target = Strip { images: out_images, halo: 0, padded, start: self.strip };
-        let (points, pitch) = (self.layout.points(), self.layout.pitch());
+        let points = self.layout.points();
         for row in self.rows.clone() {
             let tile = row * images.tiles_across();
             let first = tile / block * block;
@@ -128,8 +128,8 @@ impl Kernel for Tiles<'_> {
             // SAFETY: a row of tiles is written by one thread, to its own places in the layout.
             unsafe {
                 source.read::<L>(self.input, row);
-                let to = left.at(tile * pitch);
-                source.transform::<L, transform::Input, 6>(to, points[0], (pitch, L::N));
+                let to = left.at(first * inputs + (tile - first) * L::N);
+                source.transform::<L, transform::Input, 6>(to, points[0], (L::N, depth * L::N));
                 target.read::<L>(self.gradient, row);
                 let to = right.at(first * padded + (tile - first) * L::N);
                 target.transform::<L, transform::Gradient, 4>(to, points[1], (L::N, depth * L::N));
@@ -138,14 +138,13 @@ impl Kernel for Tiles<'_> {
     }
 }
 
-/// The weights from some inputs to two panels of outputs.
+/// The weights from some panels of inputs to some of outputs.
 struct Weights {
     layout: Layout,
     from: [Shared; 2],
     inputs: Range<usize>,
-    /// The first panel.
-    panel: usize,
-    /// Room for 36 matrices `[panels][inputs][N]`.
+    outputs: Range<usize>,
+    /// Room for 36 matrices `[panels of inputs][panels of outputs][N][N]`.
     sums: *mut f32,
     target: Shared,
 }
@@ -155,35 +154,72 @@ impl Kernel for Weights {
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
-        let Layout { images, outputs, padded, tiles, block } = self.layout;
-        let panels = 2.min(padded[1] / L::N - self.panel);
-        let (points, pitch, rows) = (self.layout.points(), self.layout.pitch(), self.inputs.len());
-        let sum_point = rows * 2 * L::N + SKEW;
-        // SAFETY: the tiles are complete and only read; the offsets are those of the layout; the sums have
-        // been lent for this task; each weight is written by one task.
+        let point = self.inputs.len() * self.outputs.len() * L::N * L::N + SKEW;
+        // SAFETY: the sums have been lent for this task, and each weight is written by one task.
         unsafe {
-            for point in 0..POINTS {
-                for first in (0..tiles).step_by(block) {
-                    let depth = self.layout.depth(first);
-                    let product =
-                        Product { rows, depth, panels, a_row: 1, a_depth: pitch, accumulate: first > 0 };
-                    let left = point * points[0] + first * pitch + self.inputs.start;
-                    let right = point * points[1] + first * padded[1] + self.panel * depth * L::N;
-                    let sums = self.sums.add(point * sum_point);
-                    product.run::<L>(self.from[0].at(left), self.from[1].at(right), sums);
+            self.multiply::<L>(point);
+            self.finish::<L>(point);
+        }
+    }
+}
+
+impl Weights {
+    /// Fills the sums, whose matrices are `point` floats apart.
+    ///
+    /// # Safety
+    /// The processor has the instruction set, and the tiles are complete.
+    #[inline(always)]
+    unsafe fn multiply<L: Lanes>(&self, point: usize) {
+        let Layout { padded, tiles, block, .. } = self.layout;
+        let points = self.layout.points();
+        for at in 0..POINTS {
+            for first in (0..tiles).step_by(block) {
+                let depth = self.layout.depth(first);
+                let product =
+                    Product { rows: L::N, depth, panels: 0, a_row: 1, a_depth: L::N, accumulate: first > 0 };
+                let place = |side: usize, panel: usize| {
+                    at * points[side] + first * padded[side] + panel * depth * L::N
+                };
+                for from in (0..self.outputs.len()).step_by(3) {
+                    let product = Product { panels: 3.min(self.outputs.len() - from), ..product };
+                    for input in 0..self.inputs.len() {
+                        // SAFETY: the offsets are those of the layout.
+                        unsafe {
+                            let left = self.from[0].at(place(0, self.inputs.start + input));
+                            let right = self.from[1].at(place(1, self.outputs.start + from));
+                            let sums = (input * self.outputs.len() + from) * L::N * L::N;
+                            product.run_square::<L>(left, right, self.sums.add(at * point + sums));
+                        }
+                    }
                 }
             }
-            let mut nine = [0.0_f32; 9 * 16];
-            for panel in 0..panels {
-                let first = (self.panel + panel) * L::N;
-                for row in 0..rows {
+        }
+    }
+
+    /// Takes the sums to 3x3 weights.
+    ///
+    /// # Safety
+    /// The processor has the instruction set, and the sums are filled.
+    #[inline(always)]
+    unsafe fn finish<L: Lanes>(&self, point: usize) {
+        let Layout { images, outputs, .. } = self.layout;
+        let mut nine = [0.0_f32; 9 * 16];
+        for (at, panel) in self.outputs.clone().enumerate() {
+            let first = panel * L::N;
+            for (row, channel) in (self.inputs.start * L::N..self.inputs.end * L::N).enumerate() {
+                if channel >= images.channels {
+                    break;
+                }
+                let place = (row / L::N * self.outputs.len() + at) * L::N + row % L::N;
+                // SAFETY: the matrices lie `point` apart, and the lanes that are written have outputs.
+                unsafe {
                     transform::square::<L, transform::FilterGradient, 6, 3>(
-                        self.sums.add((panel * rows + row) * L::N),
-                        (6 * sum_point, sum_point),
+                        self.sums.add(place * L::N),
+                        (6 * point, point),
                         nine.as_mut_ptr(),
                         (3 * L::N, L::N),
                     );
-                    let to = self.target.at((first * images.channels + self.inputs.start + row) * 9);
+                    let to = self.target.at((first * images.channels + channel) * 9);
                     let lanes = (images.channels * 9, L::N.min(outputs - first));
                     transform::write_filters::<L>(nine.as_ptr(), to, lanes);
                 }
