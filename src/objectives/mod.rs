@@ -229,7 +229,7 @@ pub trait Objective: Send {
 
     /// Whether the attack follows [`Batch::radius_scale`].
     fn scales_radius(&self) -> bool {
-        self.base().is_some_and(|base| base.scales_radius())
+        self.base().is_some_and(Objective::scales_radius)
     }
 
     /// Told that an epoch is over, with what its validation found of each class if it had one.
@@ -241,7 +241,7 @@ pub trait Objective: Send {
 
     /// What a resumed training has to know; `null` for a method that adapts nothing.
     fn state(&self) -> serde_json::Value {
-        self.base().map_or(serde_json::Value::Null, |base| base.state())
+        self.base().map_or(serde_json::Value::Null, Objective::state)
     }
 
     /// Goes on from a state that [`Objective::state`] gave.
