@@ -21,14 +21,10 @@
 use burn::tensor::activation::softmax;
 
 use super::config::not_negative;
-use super::{
-    ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Term, TradesConfig,
-    host,
-};
-use crate::Seed;
+use super::{Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Term, TradesConfig, host};
 use crate::attacks::cross_entropy;
 use crate::data::Batch;
-use crate::models::{Classifier, Victim};
+use crate::models::Classifier;
 
 /// Which FAAL.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -124,16 +120,12 @@ impl Objective for Faal {
         "faal"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
-        self.base.attack(victim, batch, seed)
+    fn base(&self) -> Option<&dyn Objective> {
+        Some(self.base.as_ref())
     }
 
-    fn scales_radius(&self) -> bool {
-        self.base.scales_radius()
-    }
-
-    fn plain_losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
-        self.base.plain_losses(student, batch, pictures)
+    fn base_mut(&mut self) -> Option<&mut dyn Objective> {
+        Some(self.base.as_mut())
     }
 
     fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
@@ -145,18 +137,6 @@ impl Objective for Faal {
             losses.terms.push(Term { name: "largest_weight", value: largest });
         }
         losses
-    }
-
-    fn end_epoch(&mut self, validation: Option<&ClassFigures>) {
-        self.base.end_epoch(validation);
-    }
-
-    fn state(&self) -> serde_json::Value {
-        self.base.state()
-    }
-
-    fn restore(&mut self, state: &serde_json::Value) -> Result<(), String> {
-        self.base.restore(state)
     }
 }
 

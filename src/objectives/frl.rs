@@ -128,12 +128,12 @@ impl Objective for Frl {
         self.base.attack(victim, &batch.scale_radii(&radii), seed)
     }
 
-    fn scales_radius(&self) -> bool {
-        self.base.scales_radius()
+    fn base(&self) -> Option<&dyn Objective> {
+        Some(self.base.as_ref())
     }
 
-    fn plain_losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
-        self.base.plain_losses(student, batch, pictures)
+    fn base_mut(&mut self) -> Option<&mut dyn Objective> {
+        Some(self.base.as_mut())
     }
 
     fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {

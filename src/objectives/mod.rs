@@ -182,8 +182,21 @@ pub trait Objective: Send {
     /// Short name for files and tables, such as `sy-far`.
     fn name(&self) -> &'static str;
 
+    /// The objective that this one changes; none for a base. What a method does not say itself is what its
+    /// base says.
+    fn base(&self) -> Option<&dyn Objective> {
+        None
+    }
+
+    /// The same, to be changed.
+    fn base_mut(&mut self) -> Option<&mut dyn Objective> {
+        None
+    }
+
     /// Makes the pictures of a step. `victim` is a frozen snapshot of the student at this step.
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures;
+    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+        self.base().map_or_else(Pictures::default, |base| base.attack(victim, batch, seed))
+    }
 
     /// The losses of a batch on the pictures that [`Objective::attack`] made of it. A method that learns
     /// about the classes does it here.
@@ -192,6 +205,9 @@ pub trait Objective: Send {
     /// The losses of the base at the bottom, without the weights and penalties of the methods around it and
     /// without a trace in their state: what weight perturbation climbs.
     fn plain_losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
+        if let Some(base) = self.base_mut() {
+            return base.plain_losses(student, batch, pictures);
+        }
         self.losses(student, batch, pictures)
     }
 
@@ -213,23 +229,27 @@ pub trait Objective: Send {
 
     /// Whether the attack follows [`Batch::radius_scale`].
     fn scales_radius(&self) -> bool {
-        false
+        self.base().is_some_and(Objective::scales_radius)
     }
 
     /// Told that an epoch is over, with what its validation found of each class if it had one.
-    fn end_epoch(&mut self, _validation: Option<&ClassFigures>) {}
+    fn end_epoch(&mut self, validation: Option<&ClassFigures>) {
+        if let Some(base) = self.base_mut() {
+            base.end_epoch(validation);
+        }
+    }
 
     /// What a resumed training has to know; `null` for a method that adapts nothing.
     fn state(&self) -> serde_json::Value {
-        serde_json::Value::Null
+        self.base().map_or(serde_json::Value::Null, Objective::state)
     }
 
     /// Goes on from a state that [`Objective::state`] gave.
     ///
     /// # Errors
     /// When it is not a state of this method; the message says so.
-    fn restore(&mut self, _state: &serde_json::Value) -> Result<(), String> {
-        Ok(())
+    fn restore(&mut self, state: &serde_json::Value) -> Result<(), String> {
+        self.base_mut().map_or(Ok(()), |base| base.restore(state))
     }
 }
 

@@ -23,10 +23,9 @@ use super::{
     AdversarialConfig, ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures,
     Term, TradesConfig, host,
 };
-use crate::Seed;
 use crate::attacks::cross_entropy;
 use crate::data::Batch;
-use crate::models::{Classifier, Victim};
+use crate::models::Classifier;
 
 /// Which `SpecNorm`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -155,16 +154,12 @@ impl Objective for SpecNorm {
         "spec-norm"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
-        self.base.attack(victim, batch, seed)
+    fn base(&self) -> Option<&dyn Objective> {
+        Some(self.base.as_ref())
     }
 
-    fn scales_radius(&self) -> bool {
-        self.base.scales_radius()
-    }
-
-    fn plain_losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
-        self.base.plain_losses(student, batch, pictures)
+    fn base_mut(&mut self) -> Option<&mut dyn Objective> {
+        Some(self.base.as_mut())
     }
 
     fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {

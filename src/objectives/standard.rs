@@ -1,10 +1,9 @@
 //! Standard training: cross-entropy of the clean pictures.
 
 use super::{Losses, Objective, Pictures, Term};
-use crate::Seed;
 use crate::attacks::cross_entropy;
 use crate::data::Batch;
-use crate::models::{Classifier, Victim};
+use crate::models::Classifier;
 
 /// Standard training has nothing to set.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -17,10 +16,6 @@ pub struct Standard;
 impl Objective for Standard {
     fn name(&self) -> &'static str {
         "standard"
-    }
-
-    fn attack(&self, _victim: &Victim, _batch: &Batch, _seed: Seed) -> Pictures {
-        Pictures::default()
     }
 
     fn losses(&mut self, student: &dyn Classifier, batch: &Batch, _pictures: Pictures) -> Losses {

@@ -143,12 +143,12 @@ impl Objective for SyFar {
         pictures
     }
 
-    fn scales_radius(&self) -> bool {
-        self.base.scales_radius()
+    fn base(&self) -> Option<&dyn Objective> {
+        Some(self.base.as_ref())
     }
 
-    fn plain_losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
-        self.base.plain_losses(student, batch, pictures)
+    fn base_mut(&mut self) -> Option<&mut dyn Objective> {
+        Some(self.base.as_mut())
     }
 
     fn losses(&mut self, student: &dyn Classifier, batch: &Batch, mut pictures: Pictures) -> Losses {
@@ -189,5 +189,30 @@ impl Objective for SyFar {
             running.restore(&state["running"])?;
         }
         self.base.restore(&state["base"])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::objectives::StandardConfig;
+
+    fn objective() -> SyFar {
+        let base = Box::new(ObjectiveConfig::Standard(StandardConfig {}));
+        let config = SyFarConfig { warmup_epochs: 2, base, ..SyFarConfig::default() };
+        config.build([3, 16, 16], 3).expect("valid")
+    }
+
+    #[test]
+    fn the_weight_rises_over_the_first_epochs_and_a_resumed_training_knows_where_it_was() {
+        let mut objective = objective();
+        for expected in [0.0, 0.5, 1.0, 1.0] {
+            assert!((objective.rise() - expected).abs() < 1e-12, "{}", objective.rise());
+            let mut again = self::objective();
+            again.restore(&objective.state()).expect("its own state");
+            assert!((again.rise() - expected).abs() < 1e-12);
+            objective.end_epoch(None);
+        }
+        assert!(objective.restore(&serde_json::json!({"base": null})).is_err());
     }
 }

@@ -16,9 +16,8 @@ use super::config::positive;
 use super::{
     ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Term, TradesConfig,
 };
-use crate::Seed;
 use crate::data::Batch;
-use crate::models::{Classifier, Victim};
+use crate::models::Classifier;
 
 /// Constants of WAT.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -93,16 +92,12 @@ impl Objective for Wat {
         "wat"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
-        self.base.attack(victim, batch, seed)
+    fn base(&self) -> Option<&dyn Objective> {
+        Some(self.base.as_ref())
     }
 
-    fn scales_radius(&self) -> bool {
-        self.base.scales_radius()
-    }
-
-    fn plain_losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
-        self.base.plain_losses(student, batch, pictures)
+    fn base_mut(&mut self) -> Option<&mut dyn Objective> {
+        Some(self.base.as_mut())
     }
 
     fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
