@@ -32,7 +32,8 @@ pub(super) struct AuditArguments {
     /// Where the results go: a new directory.
     #[arg(long, required_unless_present = "print_config")]
     out: Option<PathBuf>,
-    /// Targets of each picture: none, all, random:3, or classes by number such as 0,4,7.
+    /// Targets of each picture: none, all, random:3, classes by number such as 0,4,7, or "file:" and the path of a CSV
+    /// file with the columns image and target.
     #[arg(long)]
     targets: Option<String>,
     /// Go on with an interrupted audit of the same configuration.

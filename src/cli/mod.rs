@@ -6,6 +6,7 @@
 mod attack;
 mod audit;
 mod bench;
+mod certify;
 mod checks;
 mod compare;
 mod condition;
@@ -55,6 +56,8 @@ enum Command {
     Audit(audit::AuditArguments),
     /// Save adversarial pictures as files, and judge them as they are there.
     Attack(attack::AttackArguments),
+    /// Certify radii within which a model that is smoothed by noise cannot change its mind.
+    Certify(certify::CertifyArguments),
     /// Check whether a model can be judged by an attack, and whether the attack is sound.
     Doctor(doctor::DoctorArguments),
     /// Print the figures of finished audits side by side.
@@ -123,6 +126,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Train(arguments) => train::train(&arguments, &Context::stoppable()?),
         Command::Audit(arguments) => audit::audit(&arguments, &Context::stoppable()?),
         Command::Attack(arguments) => attack::attack(&arguments, &Context::stoppable()?),
+        Command::Certify(arguments) => certify::certify(&arguments, &Context::stoppable()?),
         Command::Doctor(arguments) => doctor::doctor(&arguments, &Context::stoppable()?),
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
