@@ -6,21 +6,21 @@ use anyhow::Context as _;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use super::Context;
 use super::checks::{self, CheckSection};
 use super::config::ConfigError;
 use super::curve::{self, CurveSection};
-use super::progress::Progress;
 use super::setting::{SettingArguments, complete};
-use super::{Context, Interrupted};
+use super::sitting::Sitting;
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, EyeglassConfig};
-use crate::audit::{AuditOptions, AuditOutcome, Counts, Pictures, PredictionLog, TargetChoice};
+use crate::audit::{Counts, TargetChoice};
 use crate::checks::{CheckReport, Depth};
 use crate::data::{Dataset, Split};
 use crate::metrics::{AuditCounts, FairnessReport, GroupColumn, PartFigures};
-use crate::models::{Cost, Model, Precision, Victim};
-use crate::run::{EventLog, Layout, RunDir, write_file};
-use crate::{audit, report};
+use crate::models::{Cost, Model, Precision};
+use crate::report;
+use crate::run::{EventLog, Layout, write_file};
 
 /// More simulated matrices than this change no digit that is printed.
 const MOST_DRAWS: u32 = 100_000;
@@ -237,19 +237,17 @@ pub(super) fn run(
         files.push(mask.clone());
     }
     let stored = super::stored_config(config, data, &files.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
-    let directory = if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
+    let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
     events.append("audit_start", &super::provenance(config.seed, data))?;
     let split = config.split.of(data);
     let checks = checked(config, model, split, layout, context)?;
-    let outcome = attack_all(config, model, split, attack.as_ref(), layout, name, context)?;
-    if !outcome.finished {
-        return Err(Interrupted { resume: super::resume_command() }.into());
-    }
+    let sitting = Sitting { config, model, split, layout, context, save: None };
+    let outcome = sitting.make(attack.as_ref(), &sitting.options(), name)?;
     let counts = audit_counts(&outcome.counts, attack.name(), data);
     let mut report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
-    report.curves = curve::run(config, &points, model, split, layout, context)?;
+    report.curves = curve::run(&points, &sitting)?;
     write_results(layout, &counts, &report)?;
     let attacks = outcome.attacks;
     let parts = parts(&outcome.counts, attack.as_ref());
@@ -300,39 +298,6 @@ pub(super) fn check(config: &AuditRunConfig, model: &Model) -> Result<(), Config
             "targets: {error}; give numbers from 0 to {last}, in the order of the classes"
         ))
     })
-}
-
-fn attack_all(
-    config: &AuditRunConfig,
-    model: &Model,
-    split: &Split,
-    attack: &dyn Attack,
-    layout: &Layout,
-    name: &str,
-    context: &Context,
-) -> anyhow::Result<AuditOutcome> {
-    let device = Device::default();
-    let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
-    let pictures =
-        Pictures { labels: split.labels(), ids: split.ids(), names: split.paths(), load: &load, save: None };
-    let options = AuditOptions {
-        batch_size: config.batch_size,
-        untargeted: config.untargeted,
-        targets: config.targets.clone(),
-        ..AuditOptions::new(Seed::new(config.seed))
-    };
-    let mut log = PredictionLog::open(&layout.predictions())?;
-    let victim = Victim::with_precision(&model.network, config.attack_precision)?;
-    let mut bar: Option<Progress> = None;
-    let mut progress = |now: audit::Progress| {
-        let bar = bar.get_or_insert_with(|| Progress::new(name, now.total as u64, now.done as u64));
-        bar.set(now.done as u64, &format!("{:?}", now.stage).to_lowercase());
-    };
-    let outcome = audit::audit(&victim, pictures, attack, &options, &mut log, &context.stop, &mut progress);
-    if let Some(bar) = &bar {
-        bar.finish();
-    }
-    Ok(outcome?)
 }
 
 /// The counts of one attack with the names that the report needs.

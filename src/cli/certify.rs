@@ -17,7 +17,7 @@ use crate::Seed;
 use crate::data::{Dataset, Split};
 use crate::models::{Model, Victim};
 use crate::report::{Align, Table};
-use crate::run::{EventLog, RunDir, write_file};
+use crate::run::{EventLog, write_file};
 use crate::smoothing::{Certificate, Outcome, SmoothedFigures, Smoothing, SmoothingConfig};
 
 #[derive(clap::Args)]
@@ -99,11 +99,7 @@ pub(super) fn certify(arguments: &CertifyArguments, context: &Context) -> anyhow
     let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
     let stored = super::stored_config(&config, &data, &[&config.model.join("model.safetensors")])?;
-    let directory = if arguments.resume {
-        RunDir::resume(&arguments.out, &stored)?
-    } else {
-        RunDir::create(&arguments.out, &stored)?
-    };
+    let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
     events.append("certify_start", &super::provenance(config.seed, &data))?;

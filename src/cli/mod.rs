@@ -22,6 +22,7 @@ mod metrics;
 mod progress;
 mod setting;
 mod show;
+mod sitting;
 mod train;
 
 use std::io::Write as _;
@@ -32,7 +33,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
-use crate::run::{StopFlag, install_stop_flag};
+use crate::run::{RunDir, RunError, StopFlag, install_stop_flag};
 use config::ConfigError;
 
 /// Fair adversarial robustness of image classifiers: train, attack, audit.
@@ -165,6 +166,11 @@ fn seeds() -> clap::builder::RangedU64ValueParser {
 /// Prints to standard output. Whoever reads may stop reading (`syfar show RUN | head`): no error.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A new run directory, or the one to go on with.
+fn run_directory(out: &Path, stored: &str, resume: bool) -> Result<RunDir, RunError> {
+    if resume { RunDir::resume(out, stored) } else { RunDir::create(out, stored) }
 }
 
 /// The configuration as the run directory keeps it: with what else must stay the same for a resumed run
