@@ -16,6 +16,7 @@ pub mod objectives;
 pub mod report;
 pub mod run;
 mod seed;
+pub mod smoothing;
 pub mod tables;
 pub mod train;
 

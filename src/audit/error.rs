@@ -60,9 +60,20 @@ pub enum AuditError {
     },
     /// Targets that cannot be read.
     #[error(
-        "targets {0:?}: expected none, all, random:3 (that many for each image) or classes such as 0,4,7"
+        "targets {0:?}: expected none, all, random:3 (that many for each image), file:targets.csv or classes such as 0,4,7"
     )]
     Targets(String),
+    /// A file of targets that cannot be used.
+    #[error(
+        "targets {path}: {cause}; expected a CSV file with the columns image (such as test/anna/1.png) and target (a class \
+             by number)"
+    )]
+    TargetFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
     /// A batch size of 0.
     #[error("the batch size is 0; expected 1 or more images")]
     BatchSize,

@@ -19,4 +19,4 @@ pub use perform::{AuditOptions, AuditOutcome, Inherit, Progress, attack_seed, au
 pub use pictures::{Pictures, Save};
 pub use plan::Stage;
 pub use predictions::{CLEAN, PredictionLog, Row, Rows, read_rows};
-pub use targets::TargetChoice;
+pub use targets::{TargetChoice, TargetFile};

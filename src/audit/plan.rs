@@ -56,6 +56,7 @@ impl<'a> Plan<'a> {
             return Err(AuditError::Name(attack.to_owned()));
         }
         options.targets.check(classes)?;
+        options.targets.check_images(pictures.names)?;
         for (&class, name) in pictures.labels.iter().zip(pictures.names) {
             if class >= classes {
                 return Err(AuditError::Class { what: format!("the label of {name}"), class, classes });

@@ -1,16 +1,17 @@
 //! Which classes an image is to be turned into.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use rand::RngExt;
 
 use super::AuditError;
-use crate::Seed;
 use crate::data::ImageId;
+use crate::{Seed, stable_hash};
 
-/// The choice of targets, written `none`, `all`, `random:3` or as classes, `0,4,7`.
+/// The choice of targets, written `none`, `all`, `random:3`, `file:targets.csv` or as classes, `0,4,7`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum TargetChoice {
@@ -23,6 +24,42 @@ pub enum TargetChoice {
     Random(usize),
     /// These classes, but for the label.
     List(Vec<usize>),
+    /// For each image those that a file names, but for its label.
+    File(TargetFile),
+}
+
+/// Targets of single images, read from a CSV file with the columns `image` (as in the rows, such as `test/anna/1.png`)
+/// and `target` (a class by number); an image may have several rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetFile {
+    path: PathBuf,
+    /// By the id of the image, with its name.
+    targets: BTreeMap<u64, (String, BTreeSet<usize>)>,
+}
+
+/// A line of the file.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    image: String,
+    target: usize,
+}
+
+impl TargetFile {
+    fn read(path: PathBuf) -> Result<Self, AuditError> {
+        let wrong = |cause: String| AuditError::TargetFile { path: path.clone(), cause };
+        let mut targets: BTreeMap<u64, (String, BTreeSet<usize>)> = BTreeMap::new();
+        let mut lines = csv::Reader::from_path(&path).map_err(|error| wrong(error.to_string()))?;
+        for line in lines.deserialize() {
+            let Line { image, target } = line.map_err(|error| wrong(error.to_string()))?;
+            let of_image = targets.entry(stable_hash(image.as_bytes()));
+            of_image.or_insert_with(|| (image, BTreeSet::new())).1.insert(target);
+        }
+        if targets.is_empty() {
+            return Err(wrong("it has no line with a target".to_owned()));
+        }
+        Ok(Self { path, targets })
+    }
 }
 
 impl TargetChoice {
@@ -41,6 +78,26 @@ impl TargetChoice {
                 let set: BTreeSet<usize> = list.iter().copied().filter(|&class| class != label).collect();
                 set.into_iter().collect()
             }
+            Self::File(file) => {
+                let targets = file.targets.get(&id.0).into_iter().flat_map(|(_, targets)| targets);
+                targets.copied().filter(|&class| class != label && class < classes).collect()
+            }
+        }
+    }
+
+    /// Whether a file of targets names only images with these names.
+    ///
+    /// # Errors
+    /// [`AuditError::TargetFile`] with the first other image.
+    pub fn check_images(&self, names: &[String]) -> Result<(), AuditError> {
+        let Self::File(file) = self else { return Ok(()) };
+        let known: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+        match file.targets.values().find(|(image, _)| !known.contains(image.as_str())) {
+            None => Ok(()),
+            Some((image, _)) => Err(AuditError::TargetFile {
+                path: file.path.clone(),
+                cause: format!("it names the image {image}, which is not in this split"),
+            }),
         }
     }
 
@@ -49,10 +106,14 @@ impl TargetChoice {
     /// # Errors
     /// [`AuditError::Class`] with the first that is not.
     pub fn check(&self, classes: usize) -> Result<(), AuditError> {
-        let Self::List(list) = self else { return Ok(()) };
-        match list.iter().find(|class| **class >= classes) {
+        let listed: Vec<usize> = match self {
+            Self::List(list) => list.clone(),
+            Self::File(file) => file.targets.values().flat_map(|(_, targets)| targets).copied().collect(),
+            Self::None | Self::All | Self::Random(_) => return Ok(()),
+        };
+        match listed.into_iter().find(|class| *class >= classes) {
             None => Ok(()),
-            Some(&class) => Err(AuditError::Class { what: "a target".to_owned(), class, classes }),
+            Some(class) => Err(AuditError::Class { what: "a target".to_owned(), class, classes }),
         }
     }
 }
@@ -79,6 +140,9 @@ impl FromStr for TargetChoice {
         match text {
             "none" => Ok(Self::None),
             "all" => Ok(Self::All),
+            _ if text.starts_with("file:") => {
+                TargetFile::read(PathBuf::from(&text["file:".len()..])).map(Self::File)
+            }
             _ => match text.strip_prefix("random:") {
                 Some("0") => Err(AuditError::Targets(text.to_owned())),
                 Some(count) => count.parse().map(Self::Random).map_err(wrong),
@@ -97,6 +161,7 @@ impl fmt::Display for TargetChoice {
             Self::None => f.write_str("none"),
             Self::All => f.write_str("all"),
             Self::Random(count) => write!(f, "random:{count}"),
+            Self::File(file) => write!(f, "file:{}", file.path.display()),
             Self::List(list) => {
                 f.write_str(&list.iter().map(ToString::to_string).collect::<Vec<_>>().join(","))
             }
@@ -152,6 +217,31 @@ mod tests {
     fn a_listed_class_that_does_not_exist_is_an_error() {
         let error = TargetChoice::List(vec![0, 9]).check(3).expect_err("9 is no class").to_string();
         assert_eq!(error, "a target is class 9, but there are 3 classes, counted from 0");
+    }
+
+    #[test]
+    fn a_file_names_the_targets_of_single_images() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let path = place.path().join("targets.csv");
+        let read = |text: &str| {
+            std::fs::write(&path, text).expect("written");
+            format!("file:{}", path.display()).parse::<TargetChoice>()
+        };
+        let choice = read("image,target\na.png,2\na.png,0\na.png,1\nb.png,3\n").expect("valid");
+        let targets = |name: &str| choice.of(1, ImageId(stable_hash(name.as_bytes())), 4, Seed::new(0));
+        assert_eq!(targets("a.png"), [0, 2], "ascending, without the label");
+        assert_eq!(targets("b.png"), [3]);
+        assert!(targets("c.png").is_empty());
+        assert_eq!(choice.to_string().parse::<TargetChoice>().expect("valid"), choice);
+        let names = ["a.png", "b.png"].map(ToOwned::to_owned);
+        choice.check_images(&names).expect("both are there");
+        let missing = choice.check_images(&names[..1]).expect_err("b.png").to_string();
+        assert!(missing.contains("targets.csv") && missing.contains("b.png"), "{missing}");
+        assert!(choice.check(3).expect_err("class 3").to_string().contains("class 3"));
+        for text in ["", "image,target\n", "image,goal\na.png,1\n", "image,target\na.png,anna\n"] {
+            let error = read(text).expect_err(text).to_string();
+            assert!(error.contains("targets.csv") && error.contains("expected"), "{error}");
+        }
     }
 
     #[test]

@@ -8,16 +8,15 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::audit::AuditRunConfig;
 use super::config::ConfigError;
-use super::progress::Progress;
 use super::setting::{SettingArguments, complete};
-use super::{Context, Interrupted, Usage};
-use crate::Seed;
-use crate::attacks::{Attack, AttackConfig};
-use crate::audit::{self, AuditOptions, CLEAN, Pictures, PredictionLog, Row, TargetChoice, read_rows};
+use super::sitting::Sitting;
+use super::{Context, Usage};
+use crate::attacks::AttackConfig;
+use crate::audit::{CLEAN, Row, TargetChoice, read_rows};
 use crate::data::{Batch, Dataset, ImageId, Rounding, Split, encode_png, read_saved};
 use crate::metrics::Rate;
-use crate::models::{Model, Victim};
-use crate::run::{EventLog, Layout, RunDir, write_file};
+use crate::models::Model;
+use crate::run::{EventLog, Layout, write_file};
 
 /// One grey level of an 8-bit picture.
 const LEVEL: f32 = 1.0 / 255.0;
@@ -52,17 +51,19 @@ pub(super) fn attack(arguments: &AttackArguments, context: &Context) -> anyhow::
     let built =
         config.attack.build([3, side, side]).map_err(|error| ConfigError::Value(error.to_string()))?;
     let stored = stored(&config, &data)?;
-    let directory = if arguments.resume {
-        RunDir::resume(&arguments.out, &stored)?
-    } else {
-        RunDir::create(&arguments.out, &stored)?
-    };
+    let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
     events.append("attack_start", &super::provenance(config.seed, &data))?;
     let split = config.split.of(&data);
     let files = Files::new(split, &data.classes, layout.images());
-    make(&config, &model, split, built.as_ref(), &files, layout, context)?;
+    // In a ball a picture must not leave it; in a region any level will do.
+    let rounding = if config.attack.budget().is_some() { Rounding::TowardsClean } else { Rounding::Nearest };
+    let save = |batch: &Batch, targets: &[Option<usize>], adversarial: Tensor<4>| {
+        files.save(rounding, batch, targets, &adversarial).map_err(Into::into)
+    };
+    let sitting = Sitting { config: &config, model: &model, split, layout, context, save: Some(&save) };
+    sitting.make(built.as_ref(), &sitting.options(), "attack")?;
     let (saved, reached, robust) = write_rows(layout, &data.classes, split, &files, built.name())?;
     events.append("attack_end", &serde_json::json!({"saved": saved, "reached": reached}))?;
     let robust = robust.map_or_else(String::new, |rate| {
@@ -205,45 +206,6 @@ fn file_name(path: &str) -> &str {
 fn stem(path: &str) -> &str {
     let name = file_name(path);
     name.rsplit_once('.').map_or(name, |(stem, _)| stem)
-}
-
-/// Makes the pictures that the log does not have yet.
-fn make(
-    config: &AuditRunConfig,
-    model: &Model,
-    split: &Split,
-    attack: &dyn Attack,
-    files: &Files,
-    layout: &Layout,
-    context: &Context,
-) -> anyhow::Result<()> {
-    // In a ball a picture must not leave it; in a region any level will do.
-    let rounding = if config.attack.budget().is_some() { Rounding::TowardsClean } else { Rounding::Nearest };
-    let device = Device::default();
-    let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
-    let save = |batch: &Batch, targets: &[Option<usize>], adversarial: Tensor<4>| {
-        files.save(rounding, batch, targets, &adversarial).map_err(Into::into)
-    };
-    let (labels, ids, names) = (split.labels(), split.ids(), split.paths());
-    let pictures = Pictures { labels, ids, names, load: &load, save: Some(&save) };
-    let options = AuditOptions {
-        batch_size: config.batch_size,
-        untargeted: config.untargeted,
-        targets: config.targets.clone(),
-        ..AuditOptions::new(Seed::new(config.seed))
-    };
-    let mut log = PredictionLog::open(&layout.predictions())?;
-    let victim = Victim::with_precision(&model.network, config.attack_precision)?;
-    let mut bar: Option<Progress> = None;
-    let mut progress = |now: audit::Progress| {
-        let bar = bar.get_or_insert_with(|| Progress::new("attack", now.total as u64, now.done as u64));
-        bar.set(now.done as u64, &format!("{:?}", now.stage).to_lowercase());
-    };
-    let outcome = audit::audit(&victim, pictures, attack, &options, &mut log, &context.stop, &mut progress);
-    if let Some(bar) = &bar {
-        bar.finish();
-    }
-    if outcome?.finished { Ok(()) } else { Err(Interrupted { resume: super::resume_command() }.into()) }
 }
 
 /// Writes `attacked.csv`. Returns how many pictures were saved, how many of them reach their goal, and the robust

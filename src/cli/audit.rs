@@ -6,21 +6,22 @@ use anyhow::Context as _;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
+use super::Context;
 use super::checks::{self, CheckSection};
 use super::config::ConfigError;
 use super::curve::{self, CurveSection};
-use super::progress::Progress;
 use super::setting::{SettingArguments, complete};
-use super::{Context, Interrupted, worn};
+use super::sitting::Sitting;
+use super::{Context, worn};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, AttackConfigError, EyeglassConfig, Taught};
-use crate::audit::{AuditOptions, AuditOutcome, Counts, Pictures, PredictionLog, TargetChoice};
+use crate::audit::{Counts, TargetChoice};
 use crate::checks::{CheckReport, Depth};
 use crate::data::{Dataset, Split};
 use crate::metrics::{AuditCounts, FairnessReport, GroupColumn, PartFigures};
-use crate::models::{Cost, Model, Precision, Victim};
-use crate::run::{EventLog, Layout, RunDir, write_file};
-use crate::{audit, report};
+use crate::models::{Cost, Model, Precision};
+use crate::report;
+use crate::run::{EventLog, Layout, write_file};
 
 /// More simulated matrices than this change no digit that is printed.
 const MOST_DRAWS: u32 = 100_000;
@@ -32,7 +33,8 @@ pub(super) struct AuditArguments {
     /// Where the results go: a new directory.
     #[arg(long, required_unless_present = "print_config")]
     out: Option<PathBuf>,
-    /// Targets of each picture: none, all, random:3, or classes by number such as 0,4,7.
+    /// Targets of each picture: none, all, random:3, classes by number such as 0,4,7, or "file:" and the path of a CSV
+    /// file with the columns image and target.
     #[arg(long)]
     targets: Option<String>,
     /// Go on with an interrupted audit of the same configuration.
@@ -256,7 +258,7 @@ pub(super) fn run(
     let weights = config.model.join("model.safetensors");
     let files: Vec<&Path> = std::iter::once(weights.as_path()).chain(config.attack.files()).collect();
     let stored = super::stored_config(config, data, &files)?;
-    let directory = if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
+    let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
     events.append("audit_start", &super::provenance(config.seed, data))?;
@@ -270,13 +272,11 @@ pub(super) fn run(
     if let Some(shares) = &shares {
         events.append("placement", &shares)?;
     }
-    let outcome = attack_all(config, &victim, split, attack, layout, name, context)?;
-    if !outcome.finished {
-        return Err(Interrupted { resume: super::resume_command() }.into());
-    }
+    let sitting = Sitting { config, model, split, layout, context, save: None };
+    let outcome = sitting.make(attack, &sitting.options(), name)?;
     let counts = audit_counts(&outcome.counts, attack.name(), data);
     let mut report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
-    report.curves = curve::run(config, &points, model, split, layout, context)?;
+    report.curves = curve::run(&points, &sitting)?;
     write_results(layout, &counts, &report)?;
     let attacks = outcome.attacks;
     let parts = parts(&outcome.counts, attack);
@@ -351,38 +351,6 @@ pub(super) fn check(config: &AuditRunConfig, model: &Model) -> Result<(), Config
             "targets: {error}; give numbers from 0 to {last}, in the order of the classes"
         ))
     })
-}
-
-fn attack_all(
-    config: &AuditRunConfig,
-    victim: &Victim,
-    split: &Split,
-    attack: &dyn Attack,
-    layout: &Layout,
-    name: &str,
-    context: &Context,
-) -> anyhow::Result<AuditOutcome> {
-    let device = Device::default();
-    let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
-    let pictures =
-        Pictures { labels: split.labels(), ids: split.ids(), names: split.paths(), load: &load, save: None };
-    let options = AuditOptions {
-        batch_size: config.batch_size,
-        untargeted: config.untargeted,
-        targets: config.targets.clone(),
-        ..AuditOptions::new(Seed::new(config.seed))
-    };
-    let mut log = PredictionLog::open(&layout.predictions())?;
-    let mut bar: Option<Progress> = None;
-    let mut progress = |now: audit::Progress| {
-        let bar = bar.get_or_insert_with(|| Progress::new(name, now.total as u64, now.done as u64));
-        bar.set(now.done as u64, &format!("{:?}", now.stage).to_lowercase());
-    };
-    let outcome = audit::audit(victim, pictures, attack, &options, &mut log, &context.stop, &mut progress);
-    if let Some(bar) = &bar {
-        bar.finish();
-    }
-    Ok(outcome?)
 }
 
 /// The counts of one attack with the names that the report needs.

@@ -62,7 +62,7 @@ pub(super) fn run(
 }
 
 /// Rows of a sample that depends on the seed and the pictures alone.
-fn sample(split: &Split, count: usize, seed: Seed) -> Vec<usize> {
+pub(super) fn sample(split: &Split, count: usize, seed: Seed) -> Vec<usize> {
     use rand::Rng as _;
     let key = |row: &usize| seed.purpose("sample").at(split.ids()[*row].0).rng().next_u64();
     let mut rows: Vec<usize> = (0..split.len()).collect();

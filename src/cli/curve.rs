@@ -4,20 +4,14 @@
 //! or to the attack of the audit where that is no stronger, has fallen and is not attacked again: the larger ball
 //! holds the smaller one, and more steps or restarts count as the best of all. So a curve never rises.
 
-use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::audit::AuditRunConfig;
 use super::config::ConfigError;
-use super::progress::Progress;
-use super::{Context, Interrupted};
-use crate::Seed;
+use super::sitting::Sitting;
 use crate::attacks::{AttackConfig, Magnitude};
-use crate::audit::{self, AuditOptions, Inherit, Pictures, PredictionLog, TargetChoice};
-use crate::data::Split;
+use crate::audit::{AuditOptions, Inherit, TargetChoice};
 use crate::metrics::CurvePoint;
-use crate::models::{Classifier as _, Model, Victim};
-use crate::run::Layout;
+use crate::models::Classifier as _;
 
 /// The strengths of the curves; an axis without values has none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -110,53 +104,18 @@ fn axis(key: &'static str, values: Vec<Strength>, attack: &str) -> Vec<Point> {
 }
 
 /// Makes the points that the log does not have yet.
-pub(super) fn run(
-    config: &AuditRunConfig,
-    points: &[Point],
-    model: &Model,
-    split: &Split,
-    layout: &Layout,
-    context: &Context,
-) -> anyhow::Result<Vec<CurvePoint>> {
-    let device = Device::default();
-    let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
-    let (labels, ids, names) = (split.labels(), split.ids(), split.paths());
-    let pictures = Pictures { labels, ids, names, load: &load, save: None };
-    let victim = Victim::with_precision(&model.network, config.attack_precision)?;
+pub(super) fn run(points: &[Point], sitting: &Sitting) -> anyhow::Result<Vec<CurvePoint>> {
+    let shape = sitting.model.network.input_shape();
     let mut curve = Vec::new();
     for point in points {
-        let shape = model.network.input_shape();
         let attack = point.config.build(shape).map_err(|error| ConfigError::Value(error.to_string()))?;
         let options = AuditOptions {
-            batch_size: config.batch_size,
             targets: TargetChoice::None,
             name: Some(point.name.clone()),
             inherit: point.inherit.clone(),
-            ..AuditOptions::new(Seed::new(config.seed))
+            ..sitting.options()
         };
-        let mut log = PredictionLog::open(&layout.predictions())?;
-        let mut bar: Option<Progress> = None;
-        let mut progress = |now: audit::Progress| {
-            let bar =
-                bar.get_or_insert_with(|| Progress::new(&point.name, now.total as u64, now.done as u64));
-            bar.set(now.done as u64, "");
-        };
-        let outcome = audit::audit(
-            &victim,
-            pictures,
-            attack.as_ref(),
-            &options,
-            &mut log,
-            &context.stop,
-            &mut progress,
-        );
-        if let Some(bar) = &bar {
-            bar.finish();
-        }
-        let outcome = outcome?;
-        if !outcome.finished {
-            return Err(Interrupted { resume: super::resume_command() }.into());
-        }
+        let outcome = sitting.make(attack.as_ref(), &options, &point.name)?;
         let counts = outcome.counts.attacks.get(&point.name).and_then(|found| found.untargeted.as_ref());
         curve.extend(counts.map(|counts| CurvePoint::of(point.axis, &point.value, &point.name, counts)));
     }

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use super::checks::{self, CheckSection};
 use super::setting::{SettingArguments, complete};
-use super::{Context, Failed};
+use super::{Context, Failed, Usage};
 use crate::checks::{Depth, Status};
 use crate::data::Dataset;
 use crate::models::Model;
@@ -17,7 +17,7 @@ pub(super) struct DoctorArguments {
     #[command(flatten)]
     setting: SettingArguments,
     /// Pictures of the sample.
-    #[arg(long, default_value_t = 64, value_parser = images)]
+    #[arg(long, default_value_t = 64)]
     images: usize,
     /// Make the cheap checks only.
     #[arg(long)]
@@ -30,15 +30,10 @@ pub(super) struct DoctorArguments {
 /// What is examined unless somebody chooses an attack.
 const ATTACK: [&str; 2] = ["attack.kind=pgd", "attack.steps=40"];
 
-fn images(given: &str) -> Result<usize, String> {
-    match given.parse() {
-        Ok(0) => Err("expected at least 1".to_owned()),
-        Ok(count) => Ok(count),
-        Err(error) => Err(format!("{error}")),
-    }
-}
-
 pub(super) fn doctor(arguments: &DoctorArguments, context: &Context) -> anyhow::Result<()> {
+    if arguments.images == 0 {
+        return Err(Usage("--images 0: expected at least 1 picture".to_owned()).into());
+    }
     let config = arguments.setting.resolve(if arguments.setting.has_attack() { &[] } else { &ATTACK })?;
     complete(&config)?;
     let model = Model::load(&config.model, &Device::default())?;

@@ -6,6 +6,7 @@
 mod attack;
 mod audit;
 mod bench;
+mod certify;
 mod checks;
 mod compare;
 mod condition;
@@ -22,6 +23,7 @@ mod metrics;
 mod progress;
 mod setting;
 mod show;
+mod sitting;
 mod train;
 mod worn;
 
@@ -33,7 +35,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
-use crate::run::{StopFlag, install_stop_flag};
+use crate::run::{RunDir, RunError, StopFlag, install_stop_flag};
 use config::ConfigError;
 
 /// Fair adversarial robustness of image classifiers: train, attack, audit.
@@ -57,6 +59,8 @@ enum Command {
     Audit(audit::AuditArguments),
     /// Save adversarial pictures as files, and judge them as they are there.
     Attack(attack::AttackArguments),
+    /// Certify radii within which a model that is smoothed by noise cannot change its mind.
+    Certify(certify::CertifyArguments),
     /// Check whether a model can be judged by an attack, and whether the attack is sound.
     Doctor(doctor::DoctorArguments),
     /// Train and audit data sets x models x methods x seeds, and compare the methods.
@@ -127,6 +131,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Train(arguments) => train::train(&arguments, &Context::stoppable()?),
         Command::Audit(arguments) => audit::audit(&arguments, &Context::stoppable()?),
         Command::Attack(arguments) => attack::attack(&arguments, &Context::stoppable()?),
+        Command::Certify(arguments) => certify::certify(&arguments, &Context::stoppable()?),
         Command::Doctor(arguments) => doctor::doctor(&arguments, &Context::stoppable()?),
         Command::Experiment(arguments) => experiment::experiment(&arguments, &Context::stoppable()?),
         Command::Show(arguments) => show::show(&arguments),
@@ -171,6 +176,11 @@ fn seeds() -> clap::builder::RangedU64ValueParser {
 /// Prints to standard output. Whoever reads may stop reading (`syfar show RUN | head`): no error.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// A new run directory, or the one to go on with.
+fn run_directory(out: &Path, stored: &str, resume: bool) -> Result<RunDir, RunError> {
+    if resume { RunDir::resume(out, stored) } else { RunDir::create(out, stored) }
 }
 
 /// The configuration as the run directory keeps it: with what else must stay the same for a resumed run

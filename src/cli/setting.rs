@@ -1,6 +1,6 @@
 //! Which model, pictures and attack a command is about, from arguments and a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::audit::{AttackKind, AuditRunConfig};
 use super::config::{self, ConfigError};
@@ -58,7 +58,12 @@ impl SettingArguments {
 
 /// Refuses a configuration without a model or without pictures.
 pub(super) fn complete(config: &AuditRunConfig) -> Result<(), ConfigError> {
-    for (key, path) in [("model", &config.model), ("data", &config.data)] {
+    both(&config.model, &config.data)
+}
+
+/// Refuses an empty path of a model or of pictures.
+pub(super) fn both(model: &Path, data: &Path) -> Result<(), ConfigError> {
+    for (key, path) in [("model", model), ("data", data)] {
         if path.as_os_str().is_empty() {
             let problem = format!("no {key}: give --{key} DIR, or `{key} = \"DIR\"` in the file");
             return Err(ConfigError::Value(problem));

@@ -14,7 +14,7 @@ use crate::attacks::{AttackConfig, EyeglassConfig};
 use crate::data::Dataset;
 use crate::models::{Architecture, Model, ModelConfig, Preprocessing};
 use crate::objectives::ObjectiveConfig;
-use crate::run::{EventLog, RunDir, RunError};
+use crate::run::{EventLog, RunError};
 use crate::train::{EpochReport, Job, Observer, StepReport, TrainConfig, TrainOutcome};
 
 #[derive(clap::Args)]
@@ -151,7 +151,7 @@ pub(super) fn run(
         config.validation.attack.build(shape).map_err(|e| as_config(&format!("validation.{e}")))?;
     let start = config.model.from.as_ref().map(|from| from.join("model.safetensors"));
     let stored = super::stored_config(config, data, &start.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
-    let directory = if resume { RunDir::resume(out, &stored)? } else { RunDir::create(out, &stored)? };
+    let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
     events.append("train_start", &super::provenance(config.seed, data))?;

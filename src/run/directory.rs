@@ -124,6 +124,16 @@ impl Layout {
         self.root.join("attacked.csv")
     }
 
+    /// `certificates.csv`: one row for each picture of a smoothed classifier.
+    pub fn certificates(&self) -> PathBuf {
+        self.root.join("certificates.csv")
+    }
+
+    /// `certified.json`: the figures of a smoothed classifier.
+    pub fn certified(&self) -> PathBuf {
+        self.root.join("certified.json")
+    }
+
     /// `checks.json`: whether the model and the attack were sound.
     pub fn checks(&self) -> PathBuf {
         self.root.join("checks.json")

@@ -2,6 +2,7 @@
 
 mod attack;
 mod bad_input;
+mod certify;
 mod curve;
 mod doctor;
 mod experiment;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// For each module the modules that it may use; ARCHITECTURE.md says why.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("seed", &[]),
     ("metrics", &["seed"]),
     ("data", &["seed"]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("run", &[]),
     ("audit", &["attacks", "models", "data", "metrics", "run", "seed"]),
     ("checks", &["attacks", "models", "data", "metrics", "run", "seed"]),
+    ("smoothing", &["models", "data", "metrics", "seed"]),
     ("train", &["objectives", "attacks", "models", "data", "metrics", "run", "seed"]),
     ("report", &["metrics", "seed"]),
     ("tables", &["metrics", "seed"]),
@@ -33,6 +34,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "report",
             "run",
             "seed",
+            "smoothing",
             "tables",
             "train",
         ],

@@ -40,7 +40,7 @@ fn a_curve_never_rises_and_is_resumed() {
         curve.iter().map(|point| point["robust"]["value"].as_f64().expect("a rate")).collect();
     assert!(robust[0] >= robust[1] && robust[1] >= robust[2] && robust[3] >= robust[4], "{robust:?}");
     // The points that are the attack of the audit have its figure.
-    let own = &json["untargeted"]["robustness"]["accuracy"]["value"];
+    let own = &json["untargeted"]["robustness"]["micro_accuracy"]["value"];
     let own = own.as_f64().expect("robust accuracy");
     assert!((robust[4] - own).abs() < 1e-12 || robust[4] < own, "{robust:?} {own}");
     let csv = fs::read_to_string(out.join("curves.csv")).expect("a curve");
