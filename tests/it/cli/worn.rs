@@ -54,6 +54,7 @@ fn a_patch_is_learned_on_one_split_and_the_same_after_a_resume() {
     let (first, second) = (place.path().join("a"), place.path().join("b"));
     let printed = succeed(&audit(&model, &first, &more));
     assert!(printed.contains("universal-patch covers"), "{printed}");
+    assert!(printed.contains("learned before: 2"), "{printed}");
     for texture in ["any.png", "to_2.png"] {
         let patch = image::open(first.join("textures").join(texture)).expect("a texture").into_rgb8();
         assert_eq!(patch.dimensions(), (10, 10), "a tenth of 32 x 32 pixels");
