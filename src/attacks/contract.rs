@@ -2,6 +2,7 @@
 //! wrong, so that attacks which are broken on purpose show that it would be noticed.
 
 mod broken;
+mod learned;
 mod radius;
 
 use burn::module::{ModuleVisitor, Param};
@@ -105,7 +106,7 @@ fn with(config: &AttackConfig, steps: usize, early_stop: bool) -> Box<dyn Attack
         AttackConfig::Roa(config) => config.steps = steps,
         AttackConfig::Eyeglasses(config) => config.steps = steps,
         AttackConfig::FaceMask(config) => config.steps = steps,
-        AttackConfig::UniversalPatch(_) => unreachable!("it has to be taught: see its own tests"),
+        AttackConfig::UniversalPatch(_) => unreachable!("it has to be taught: see `learned`"),
     }
     let config = if early_stop { config } else { config.for_training() };
     config.build(SHAPE).expect("the table is valid")

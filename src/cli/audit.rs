@@ -189,8 +189,8 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     if !audited.report.curves.is_empty() {
         super::say(&report::curves(&audited.report.curves));
     }
-    if let Some(covered) = &audited.covered {
-        super::say(covered);
+    for remark in &audited.remarks {
+        super::say(remark);
     }
     super::say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
     Ok(())
@@ -206,8 +206,8 @@ pub(super) struct Audited {
     parts: Vec<(&'static str, Vec<PartFigures>)>,
     /// Whether the figures can be believed.
     checks: CheckReport,
-    /// How much of the picture the attack covers, where that is known.
-    covered: Option<String>,
+    /// What the attack learned, and how much of the picture it covers, where there is something to say.
+    remarks: Vec<String>,
     cost: Cost,
     seconds: f64,
     attacks: u64,
@@ -264,13 +264,16 @@ pub(super) fn run(
     events.append("audit_start", &super::provenance(config.seed, data))?;
     let checks = checked(config, model, split, layout, context)?;
     let victim = Victim::with_precision(&model.network, config.attack_precision)?;
+    let mut remarks = Vec::new();
     if let Built::Untaught(taught) = &mut attack {
-        worn::teach(taught, config, &victim, data, layout, context)?;
+        let lessons = worn::teach(taught, config, &victim, data, layout, context)?;
+        events.append("lessons", &lessons)?;
+        remarks.push(lessons.line());
     }
     let attack = attack.as_attack();
-    let shares = worn::show_placement(attack, config, split, layout)?;
-    if let Some(shares) = &shares {
+    if let Some(shares) = worn::show_placement(attack, config, split, layout)? {
         events.append("placement", &shares)?;
+        remarks.push(shares.line(attack.name()));
     }
     let sitting = Sitting { config, model, split, layout, context, save: None };
     let outcome = sitting.make(attack, &sitting.options(), name)?;
@@ -284,9 +287,8 @@ pub(super) fn run(
         write_csv(&layout.parts(attack.name()), |to| report::csv::write_parts(to, &parts))?;
         events.append("attack_parts", &parts)?;
     }
-    let covered = shares.map(|shares| shares.line(attack.name()));
     let (cost, seconds) = (outcome.cost, outcome.seconds);
-    let audited = Audited { report, counts, parts, checks, covered, cost, seconds, attacks };
+    let audited = Audited { report, counts, parts, checks, remarks, cost, seconds, attacks };
     let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
     events.append("audit_end", &cost)?;
     Ok(audited)

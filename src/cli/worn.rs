@@ -12,7 +12,7 @@ use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, School, Taught, TextureKey, coverage};
 use crate::audit::TargetChoice;
 use crate::data::{Dataset, Landmarks, Split, placement_sheet};
-use crate::models::Victim;
+use crate::models::{Cost, Victim};
 use crate::run::{Layout, write_file};
 
 /// Most pictures on the sheet that shows where an attack writes.
@@ -35,6 +35,25 @@ pub(super) fn check_landmarks(attack: &AttackConfig, split: &Split) -> Result<()
     }
 }
 
+/// What learning took.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(super) struct Lessons {
+    /// Textures that were learned.
+    textures: usize,
+    /// What they asked of the victim.
+    cost: Cost,
+}
+
+impl Lessons {
+    /// For the terminal.
+    pub fn line(&self) -> String {
+        format!(
+            "Textures learned before: {}, with {} forward and {} gradient evaluations of pictures.",
+            self.textures, self.cost.forwards, self.cost.gradients
+        )
+    }
+}
+
 /// Teaches an attack all textures that the audit needs, and keeps them as pictures.
 pub(super) fn teach(
     taught: &mut Taught,
@@ -43,7 +62,8 @@ pub(super) fn teach(
     data: &Dataset,
     layout: &Layout,
     context: &Context,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Lessons> {
+    let before = victim.cost();
     let split = match config.lesson_split {
         LessonSplit::Train => &data.train,
         LessonSplit::Val => &data.val,
@@ -52,7 +72,8 @@ pub(super) fn teach(
     let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
     let school = School { labels: split.labels(), ids: split.ids(), load: &load };
     let keys = taught.keys(data.classes.len(), &goals(config, data.classes.len()));
-    let mut bar = Progress::new("textures", keys.len() as u64, 0);
+    let textures = keys.len();
+    let mut bar = Progress::new("textures", textures as u64, 0);
     for (done, key) in keys.into_iter().enumerate() {
         if context.stop.requested() {
             bar.finish();
@@ -67,7 +88,7 @@ pub(super) fn teach(
     for (key, texture) in taught.pictures() {
         write_file(&folder.join(file_name(key)), &png(&texture.into())?)?;
     }
-    Ok(())
+    Ok(Lessons { textures, cost: victim.cost() - before })
 }
 
 /// What the textures are to aim at: any error, and the classes that can be targets.

@@ -32,7 +32,7 @@ fn a_face_mask_is_audited_and_its_place_is_shown() {
         (0..32).flat_map(|y| (0..32).map(move |x| (x, y))).filter(|&(x, y)| inside(x, y)).count()
     };
     assert_eq!(flat(2), 0);
-    assert!((330..390).contains(&flat(36)), "{}", flat(36));
+    assert!((320..360).contains(&flat(36)), "{}", flat(36));
     assert!(out.join("success_face-mask.csv").is_file());
     assert!(!out.join("textures").exists(), "it learns nothing");
 }
@@ -54,6 +54,7 @@ fn a_patch_is_learned_on_one_split_and_the_same_after_a_resume() {
     let (first, second) = (place.path().join("a"), place.path().join("b"));
     let printed = succeed(&audit(&model, &first, &more));
     assert!(printed.contains("universal-patch covers"), "{printed}");
+    assert!(printed.contains("learned before: 2"), "{printed}");
     for texture in ["any.png", "to_2.png"] {
         let patch = image::open(first.join("textures").join(texture)).expect("a texture").into_rgb8();
         assert_eq!(patch.dimensions(), (10, 10), "a tenth of 32 x 32 pixels");
