@@ -60,6 +60,11 @@ impl TargetFile {
         }
         Ok(Self { path, targets })
     }
+
+    /// All classes that are the target of an image.
+    pub fn classes(&self) -> BTreeSet<usize> {
+        self.targets.values().flat_map(|(_, targets)| targets).copied().collect()
+    }
 }
 
 impl TargetChoice {

@@ -47,9 +47,11 @@ impl ConfiguredAttack {
     /// An attack on pictures of this shape, `[C, H, W]`.
     ///
     /// # Errors
-    /// What [`AttackConfig::build`] refuses.
+    /// What [`AttackConfig::build`] refuses, but for attacks that learn: these are taken, and cannot be made.
     pub fn new(config: &AttackConfig, shape: [usize; 3]) -> Result<Self, AttackConfigError> {
-        config.build(shape)?;
+        if config.build_taught(shape)?.is_none() {
+            config.build(shape)?;
+        }
         config.threat_model(shape, &Device::default())?;
         Ok(Self { config: config.clone(), shape })
     }

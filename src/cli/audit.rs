@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 
-use super::Context;
 use super::checks::{self, CheckSection};
 use super::config::ConfigError;
 use super::curve::{self, CurveSection};
@@ -19,7 +18,7 @@ use crate::audit::{Counts, TargetChoice};
 use crate::checks::{CheckReport, Depth};
 use crate::data::{Dataset, Split};
 use crate::metrics::{AuditCounts, FairnessReport, GroupColumn, PartFigures};
-use crate::models::{Cost, Model, Precision};
+use crate::models::{Cost, Model, Precision, Victim};
 use crate::report;
 use crate::run::{EventLog, Layout, write_file};
 

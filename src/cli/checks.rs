@@ -9,6 +9,7 @@ use super::config::ConfigError;
 use super::progress::Progress;
 use super::{Context, Interrupted};
 use crate::Seed;
+use crate::attacks::Attack as _;
 use crate::checks::{Check, CheckOptions, CheckReport, ConfiguredAttack, Depth, Status, examine};
 use crate::data::Split;
 use crate::models::{Classifier as _, Model, Victim};
@@ -45,7 +46,10 @@ pub(super) fn run(
     let shape = model.network.input_shape();
     let refused = |error: crate::attacks::AttackConfigError| ConfigError::Value(error.to_string());
     let subject = ConfiguredAttack::new(&config.attack, shape).map_err(refused)?;
-    let name = config.attack.build(shape).map_err(refused)?.name();
+    let name = match config.attack.build_taught(shape).map_err(refused)? {
+        Some(taught) => taught.name(),
+        None => config.attack.build(shape).map_err(refused)?.name(),
+    };
     let seed = Seed::new(config.seed);
     let batch = split.batch(&sample(split, section.images, seed), &Device::default())?;
     let victim = Victim::with_precision(&model.network, config.attack_precision)?;

@@ -100,6 +100,7 @@ fn goals(config: &AuditRunConfig, classes: usize) -> Vec<Option<usize>> {
             let set: std::collections::BTreeSet<usize> = list.iter().copied().collect();
             set.into_iter().collect()
         }
+        TargetChoice::File(file) => file.classes().into_iter().collect(),
     };
     config.untargeted.then_some(None).into_iter().chain(targets.into_iter().map(Some)).collect()
 }

@@ -213,7 +213,7 @@ mod tests {
         let weight = Param::from_tensor(Tensor::from_data(data, &Device::default().autodiff()));
         let bias = 0.5 * (SIZE as f32).sqrt() - distance;
         let images = Tensor::full([1, 3, SIDE, SIDE], 0.5, &Device::default());
-        let batch = Batch { images, labels: vec![1], ids: vec![ImageId(7)] };
+        let batch = Batch { images, labels: vec![1], ids: vec![ImageId(7)], radius_scale: None };
         (Victim::new(&Halfspace { weight, bias }), batch)
     }
 
