@@ -117,6 +117,8 @@ struct Bench {
     network: Network,
     optimizer: ModuleOptimizer,
     batch: Batch,
+    /// Timed runs of each row, and runs before them that do not count.
+    runs: (usize, usize),
 }
 
 impl Bench {
@@ -136,19 +138,26 @@ impl Bench {
             ids: (0..batch as u64).map(ImageId).collect(),
             radius_scale: None,
         };
-        Self { case, network, optimizer: SgdConfig::new().with_momentum(Some(momentum)).init(), batch }
+        Self {
+            case,
+            network,
+            optimizer: SgdConfig::new().with_momentum(Some(momentum)).init(),
+            batch,
+            runs: (7, 2),
+        }
     }
 
     fn ops(mut self) -> Rows {
         let victim = Victim::new(&self.network);
         let Batch { images, labels, .. } = self.batch.clone();
-        let forward = median_ms(7, 2, || {
+        let runs = self.runs;
+        let forward = median_ms(runs, || {
             victim.logits(images.clone());
         });
-        let gradient = median_ms(7, 2, || {
+        let gradient = median_ms(runs, || {
             victim.input_gradient(images.clone(), |logits| cross_entropy(logits, &labels));
         });
-        let train = median_ms(7, 2, || {
+        let train = median_ms(runs, || {
             let logits = self.network.forward(images.clone());
             self.update(&cross_entropy(logits, &labels).mean());
         });
@@ -182,7 +191,7 @@ impl Bench {
         });
         let mut objective = config.build(self.network.input_shape(), self.case.classes)?;
         let batch = self.batch.clone();
-        let step = median_ms(3, 1, || {
+        let step = median_ms((3, 1), || {
             let victim = Victim::new(&self.network);
             let loss = objective.loss(&self.network, &victim, &batch, Seed::new(0));
             self.update(&loss.total);
@@ -197,7 +206,7 @@ impl Bench {
 }
 
 /// The median of some runs after some that do not count.
-fn median_ms(runs: usize, warm_up: usize, mut f: impl FnMut()) -> f64 {
+fn median_ms((runs, warm_up): (usize, usize), mut f: impl FnMut()) -> f64 {
     for _ in 0..warm_up {
         f();
     }
@@ -242,7 +251,8 @@ mod tests {
         };
         let small = |case| Case { batch: 2, side: 32, classes: 2, ..case };
         for case in CASES {
-            assert_eq!(names(Bench::new(small(case)).ops()), ["forward", "gradient", "train"]);
+            let bench = Bench { runs: (1, 0), ..Bench::new(small(case)) };
+            assert_eq!(names(bench.ops()), ["forward", "gradient", "train"]);
         }
         assert_eq!(names(Bench::new(small(CASES[0])).step().expect("fits")), ["step"]);
     }
@@ -250,7 +260,7 @@ mod tests {
     #[test]
     fn the_median_leaves_warming_up_out() {
         let mut runs = 0;
-        median_ms(3, 2, || runs += 1);
+        median_ms((3, 2), || runs += 1);
         assert_eq!(runs, 5);
     }
 
