@@ -71,7 +71,9 @@ fn balanced_rates(counts: &ConfusionMatrix) -> Vec<Vec<f64>> {
         for row in &mut rates {
             row.iter_mut().zip(&sums).for_each(|(rate, sum)| *rate /= sum);
             let sum = row.iter().sum::<f64>().max(1e-300);
-            row.iter_mut().for_each(|rate| *rate /= sum);
+            for rate in row.iter_mut() {
+                *rate /= sum;
+            }
         }
     }
     rates

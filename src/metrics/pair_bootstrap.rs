@@ -209,7 +209,7 @@ impl Rates<'_> {
                 Some(&cell) if cell % 2 == 0 => drawn[cell as usize / 2].up += events as f64 * one,
                 Some(&cell) => drawn[cell as usize / 2].down += events as f64 * one,
                 None => {
-                    drawn.extend((0..events).map(|_| Pair { low: class, high: class, up: one, down: 0.0 }))
+                    drawn.extend((0..events).map(|_| Pair { low: class, high: class, up: one, down: 0.0 }));
                 }
             });
         }
