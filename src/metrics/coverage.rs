@@ -109,6 +109,41 @@ fn attracting() -> RateMatrix {
     truth(|_, j| if j == 3 { 0.3 } else { 0.02 })
 }
 
+/// Half of the pairs are divided 4 to 1, the others evenly.
+fn half_asymmetric() -> RateMatrix {
+    truth(|i, j| match (i + j) % 2 {
+        0 => 0.04,
+        _ if i < j => 0.064,
+        _ => 0.016,
+    })
+}
+
+/// Two pairs stand out.
+fn outstanding() -> RateMatrix {
+    truth(|i, j| match (i, j) {
+        (1, 2) => 0.4,
+        (4, 7) => 0.3,
+        _ => 0.03,
+    })
+}
+
+#[test]
+#[ignore = "a minute; prints the table of docs/metrics.md"]
+fn the_table_of_symmetry() {
+    for (name, rates, sizes) in [
+        ("guessing", guessing(), [20, 100]),
+        ("2 to 1", asymmetric(), [50, 200]),
+        ("half 4 to 1", half_asymmetric(), [20, 100]),
+        ("attracting", attracting(), [20, 100]),
+        ("outstanding", outstanding(), [20, 100]),
+    ] {
+        for images in sizes {
+            println!("{name}, {images}:");
+            all_within(0.85, 1.0, &symmetry_coverage(&rates, images));
+        }
+    }
+}
+
 #[test]
 fn asymmetries_of_a_symmetric_truth_are_covered() {
     all_within(0.92, 1.0, &symmetry_coverage(&guessing(), 20));
