@@ -11,7 +11,7 @@ use super::config::ConfigError;
 use super::curve::{self, CurveSection};
 use super::setting::{SettingArguments, complete};
 use super::sitting::Sitting;
-use super::{Context, worn};
+use super::{Context, page, worn};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, AttackConfigError, EyeglassConfig, Taught};
 use crate::audit::{Counts, TargetChoice};
@@ -191,7 +191,12 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     for remark in &audited.remarks {
         super::say(remark);
     }
-    super::say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
+    super::say(&format!(
+        "{}\nResults: {2}\nPage: {1}",
+        audited.cost_line(),
+        out.join("report.html").display(),
+        out.display()
+    ));
     Ok(())
 }
 
@@ -290,6 +295,11 @@ pub(super) fn run(
     let audited = Audited { report, counts, parts, checks, remarks, cost, seconds, attacks };
     let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
     events.append("audit_end", &cost)?;
+    // The figures are there; what is made to look at must not lose them.
+    if let Err(error) = page::keep(&sitting, attack, &audited.counts) {
+        eprintln!("No example pictures were kept: {error:#}");
+    }
+    page::at_the_end(&[out.to_owned()], &layout.page());
     Ok(audited)
 }
 

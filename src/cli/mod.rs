@@ -20,6 +20,7 @@ mod experiment;
 mod input;
 mod measure;
 mod metrics;
+mod page;
 mod progress;
 mod setting;
 mod show;
@@ -65,6 +66,8 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Train and audit data sets x models x methods x seeds, and compare the methods.
     Experiment(experiment::ExperimentArguments),
+    /// Write a page (HTML) of one run or several, to be read by people.
+    Report(page::ReportArguments),
     /// Print the figures of finished audits side by side.
     Show(show::ShowArguments),
     /// Figures of predictions or a confusion matrix of any program.
@@ -134,6 +137,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Certify(arguments) => certify::certify(&arguments, &Context::stoppable()?),
         Command::Doctor(arguments) => doctor::doctor(&arguments, &Context::stoppable()?),
         Command::Experiment(arguments) => experiment::experiment(&arguments, &Context::stoppable()?),
+        Command::Report(arguments) => page::report(&arguments),
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),

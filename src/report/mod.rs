@@ -13,6 +13,7 @@ mod flat;
 mod headline;
 mod markdown;
 mod official;
+pub mod page;
 mod parts;
 mod table;
 mod terminal;
