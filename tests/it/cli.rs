@@ -6,6 +6,7 @@ mod certify;
 mod curve;
 mod doctor;
 mod experiment;
+mod page;
 mod resume;
 mod tables;
 mod whole;

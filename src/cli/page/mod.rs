@@ -1,5 +1,6 @@
 //! `syfar report`: the page of runs, and the page that every audit ends with.
 
+mod card;
 mod examples;
 mod read;
 
@@ -24,6 +25,9 @@ pub(super) struct ReportArguments {
     /// The HTML file to write; report.html in the first run by default.
     #[arg(long, short)]
     out: Option<PathBuf>,
+    /// Also write a model card, README.md, into the directory of the model that the first run audited.
+    #[arg(long)]
+    model_card: bool,
     /// Robust accuracy that is asked for, from 0 to 1.
     #[arg(long, default_value_t = Thresholds::default().robust, value_parser = share)]
     min_robust: f64,
@@ -55,6 +59,10 @@ pub(super) fn report(arguments: &ReportArguments) -> anyhow::Result<()> {
     let bytes = write(&sources, &thresholds, &out)?;
     for note in sources.iter().flat_map(|source| &source.notes) {
         super::say(&format!("Note: {note}"));
+    }
+    if arguments.model_card {
+        let card = card::write(&arguments.runs[0], &sources[0])?;
+        super::say(&format!("Model card: {}", card.display()));
     }
     super::say(&format!("Page: {} ({} KB)", out.display(), bytes.div_ceil(1000)));
     Ok(())
