@@ -103,7 +103,7 @@ fn notes(runs: &[RunSource], metrics: &Value) -> Vec<String> {
         }
     }
     if runs.len() > 1 {
-        notes.push(format!("What follows the comparison is about the first run, {}.", runs[0].name));
+        notes.push(format!("Everything but the comparison is about the first run, {}.", runs[0].name));
     }
     match class_names(metrics).len() {
         1 => notes.push(

@@ -38,9 +38,9 @@ pub struct Page {
     pub(super) training: Vec<Chart>,
     pub(super) comparison: Option<Comparison>,
     /// How the run came about: name and value.
-    pub(super) origin: Vec<(String, String)>,
+    pub(in crate::report) origin: Vec<(String, String)>,
     pub(super) config: String,
-    pub(super) limits: Vec<String>,
+    pub(in crate::report) limits: Vec<String>,
     /// The matrices, for the script.
     #[serde(skip)]
     pub(super) data: MapData,

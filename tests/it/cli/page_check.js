@@ -1,7 +1,7 @@
 'use strict';
 // Stands at the end of a page under test, does what a reader does, and leaves what it saw in the page.
 (() => {
-  const seen = { errors: window.seenErrors, title: document.title, scripts: document.scripts.length, texts: {} };
+  const seen = { errors: window.seenErrors, title: document.title, scripts: document.scripts.length, texts: {}, drawn: Math.round(performance.now()) };
   const canvas = document.getElementById('heat'), output = document.getElementById('cell');
   const size = JSON.parse(document.getElementById('data').textContent).maps[0].size;
   const hover = (row, column) => {
