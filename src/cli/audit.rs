@@ -191,12 +191,11 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     for remark in &audited.remarks {
         super::say(remark);
     }
-    super::say(&format!(
-        "{}\nResults: {2}\nPage: {1}",
-        audited.cost_line(),
-        out.join("report.html").display(),
-        out.display()
-    ));
+    super::say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
+    let page = out.join("report.html");
+    if page.is_file() {
+        super::say(&format!("Page: {}", page.display()));
+    }
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use super::Usage;
-use crate::report::page::{Page, RunSource, Thresholds, html};
+use crate::report::page::{Page, RunSource, Thresholds, figures, html};
 use crate::run::write_file;
 
 pub(super) use examples::keep;
@@ -25,6 +25,9 @@ pub(super) struct ReportArguments {
     /// The HTML file to write; report.html in the first run by default.
     #[arg(long, short)]
     out: Option<PathBuf>,
+    /// Also write the maps and curves of the first run as SVG files into this directory.
+    #[arg(long, value_name = "DIR")]
+    figures: Option<PathBuf>,
     /// Also write a model card, README.md, into the directory of the model that the first run audited.
     #[arg(long)]
     model_card: bool,
@@ -59,6 +62,14 @@ pub(super) fn report(arguments: &ReportArguments) -> anyhow::Result<()> {
     let bytes = write(&sources, &thresholds, &out)?;
     for note in sources.iter().flat_map(|source| &source.notes) {
         super::say(&format!("Note: {note}"));
+    }
+    if let Some(place) = &arguments.figures {
+        std::fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
+        let figures = figures(&sources[0]).context("the figures could not be made")?;
+        for figure in &figures {
+            write_file(&place.join(format!("{}.svg", figure.name)), figure.svg.as_bytes())?;
+        }
+        super::say(&format!("Figures: {} in {}", figures.len(), place.display()));
     }
     if arguments.model_card {
         let card = card::write(&arguments.runs[0], &sources[0])?;

@@ -39,7 +39,7 @@ pub(super) fn source(run: &Path) -> anyhow::Result<RunSource> {
     let examples = examples::read(&layout, &mut notes);
     let origin = origin(&events, &config);
     if config.len() > LONGEST_CONFIG {
-        config = "# too long to be shown here: see config.toml\n".to_owned();
+        config = String::from("# too long to be shown here: see config.toml\n");
     }
     Ok(RunSource {
         name: run.display().to_string(),

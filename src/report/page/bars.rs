@@ -16,7 +16,7 @@ pub(super) struct Bars {
     /// How to read it.
     pub note: &'static str,
     /// The classes, the worst first.
-    pub bars: Vec<Bar>,
+    pub classes: Vec<Bar>,
     /// How many classes more have the figure.
     pub more: usize,
     /// The value at the right end of a bar.
@@ -95,7 +95,7 @@ fn bars(metrics: &Value, classes: &[String], place: &Place) -> Option<Bars> {
     let ends = bars.iter().map(|bar| bar.figure.high.unwrap_or(bar.figure.value));
     // Shares of many classes are all small: a scale of its own, never above 1.
     let full = ends.fold(0.0, f64::max).clamp(0.05, 1.0);
-    (!bars.is_empty()).then(|| Bars { title: place.title, note: place.note, bars, more, full })
+    (!bars.is_empty()).then_some(Bars { title: place.title, note: place.note, classes: bars, more, full })
 }
 
 #[cfg(test)]
@@ -108,11 +108,11 @@ mod tests {
         let report = plain();
         let metrics = serde_json::to_value(&report).expect("JSON");
         let found = sources(&metrics, &report.classes);
-        let names: Vec<&str> = found[0].bars.iter().map(|bar| bar.class.as_str()).collect();
+        let names: Vec<&str> = found[0].classes.iter().map(|bar| bar.class.as_str()).collect();
         assert_eq!(names, ["Łucja", "anna", "ben_o"], "robust accuracy 0, 0.1 and 0.5");
-        assert_eq!(found[0].bars[1].figure.path, "/untargeted/source/per_class/0");
+        assert_eq!(found[0].classes[1].figure.path, "/untargeted/source/per_class/0");
         let into = targets(&metrics, &report.classes);
-        assert_eq!(into[0].bars[0].class, "ben_o");
+        assert_eq!(into[0].classes[0].class, "ben_o");
         assert_eq!((into.len(), into[0].more), (2, 0));
         let none = serde_json::to_value(clean_only()).expect("JSON");
         assert!(sources(&none, &report.classes).is_empty() && targets(&none, &report.classes).is_empty());

@@ -110,7 +110,7 @@ fn notes(runs: &[RunSource], metrics: &Value) -> Vec<String> {
             "There is one class, so nothing can be taken for anything else: pairs have no figures.".into(),
         ),
         0 if metrics.is_object() => {
-            notes.push("metrics.json names no classes: pairs cannot be shown.".into())
+            notes.push("metrics.json names no classes: pairs cannot be shown.".into());
         }
         _ => {}
     }

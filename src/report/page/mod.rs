@@ -9,6 +9,7 @@ mod build;
 mod chart;
 mod comparison;
 mod data;
+mod figures;
 mod groups;
 mod html;
 mod matrix;
@@ -21,6 +22,7 @@ mod tests;
 mod verdict;
 
 pub use data::Page;
+pub use figures::{Figure, figures};
 pub use html::html;
 pub use pairs::worst_pairs;
 pub use shown::Shown;

@@ -67,7 +67,7 @@ pub struct CheckLine {
 }
 
 /// One epoch of training.
-#[derive(Clone, Debug, PartialEq, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TrainingEpoch {
     /// From 1.
     pub epoch: usize,

@@ -7,7 +7,7 @@ use crate::Seed;
 use crate::metrics::{AuditCounts, ConfusionMatrix, FairnessReport, GroupColumn, SuccessMatrix};
 
 /// Names that a careless page would run, turn round or choke on.
-fn hostile() -> Vec<String> {
+pub(super) fn hostile() -> Vec<String> {
     [
         "<script>document.title = 'owned'</script>".to_owned(),
         "</script><img src=x onerror=alert(1)>".to_owned(),
@@ -20,7 +20,7 @@ fn hostile() -> Vec<String> {
 }
 
 /// A run with every section, `classes` of ten pictures each.
-fn run(classes: Vec<String>) -> RunSource {
+pub(super) fn run(classes: Vec<String>) -> RunSource {
     let number = classes.len();
     let (mut clean, mut untargeted) = (ConfusionMatrix::new(number), ConfusionMatrix::new(number));
     let mut targeted = SuccessMatrix::new(number);
@@ -209,7 +209,9 @@ fn what_is_missing_is_said_and_the_rest_is_shown() {
     let without = |keys: &[&str]| {
         let mut run = whole.clone();
         let metrics = run.metrics.as_mut().and_then(Value::as_object_mut).expect("there");
-        keys.iter().for_each(|key| drop(metrics.insert((*key).to_owned(), Value::Null)));
+        for key in keys {
+            metrics.insert((*key).to_owned(), Value::Null);
+        }
         run
     };
     let mut untargeted = without(&["targeted"]);

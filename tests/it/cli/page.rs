@@ -245,6 +245,27 @@ fn a_page_of_many_classes_works() {
 }
 
 #[test]
+fn figures_and_a_model_card_are_written_when_asked_for() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let (run, plots, model) =
+        (place.path().join("run"), place.path().join("plots"), place.path().join("faces/model"));
+    hand_made(&run, &hostile());
+    let words = ["report", text(&run), "--figures", text(&plots), "--model-card"];
+    assert!(fail(1, &words).contains("is not there"), "no model");
+    assert!(fs::read_to_string(plots.join("targeted_rate.svg")).expect("a figure").starts_with("<svg"));
+    fs::create_dir_all(&model).expect("a directory");
+    fs::write(model.join("config.json"), "{\"architecture\": \"face_cnn\"}").expect("written");
+    fs::write(run.join("config.toml"), format!("model = {:?}\n", text(&model))).expect("written");
+    for _ in 0..2 {
+        succeed(&words);
+    }
+    let card = fs::read_to_string(model.join("README.md")).expect("a card");
+    assert!(card.contains("- name: \"faces\"") && card.contains("`face_cnn`"), "{card}");
+    fs::write(model.join("README.md"), "mine").expect("written");
+    assert!(fail(1, &words).contains("was not written by this program"));
+}
+
+#[test]
 fn what_is_no_run_is_an_error_and_what_is_damaged_is_a_note() {
     let place = tempfile::tempdir().expect("temporary directory");
     let run = place.path().join("run");
