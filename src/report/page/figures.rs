@@ -173,7 +173,7 @@ fn values(map: &Map, signed: bool) -> Vec<Option<f64>> {
         if whole.is_some() && from == to {
             return None;
         }
-        let cells = whole.unwrap_or(&map.cells["cluster"]);
+        let cells = whole.unwrap_or_else(|| &map.cells["cluster"]);
         let at = from * size + to;
         let tries = if cells.tries.len() == size { cells.tries[from] } else { cells.tries[at] };
         (tries > 0).then(|| cells.hits[at] as f64 / tries as f64)

@@ -63,7 +63,7 @@ pub(super) fn run(classes: Vec<String>) -> RunSource {
         origin: vec![("command".into(), "syfar audit --out 'a b'".into())],
         config: "seed = 0\n# </pre>".into(),
         training: vec![epoch(1), epoch(2)],
-        examples: vec![Example { from: 0, to: 1, image: "a".into(), pictures: [vec![1], vec![2], vec![3]] }],
+        examples: vec![Example { from: 1, to: 0, image: "a".into(), pictures: [vec![1], vec![2], vec![3]] }],
         notes: Vec::new(),
     }
 }

@@ -112,7 +112,7 @@ fn visit(browser: &Path, page: &Path, width: u32, flags: &[&str]) -> Value {
     let output = Command::new(browser)
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
         .args(["--host-resolver-rules=MAP * ~NOTFOUND", "--dump-dom"])
-        .args(["--window-size=1400,1000", "--allow-file-access-from-files"])
+        .args(["--window-size=1400,1000", "--allow-file-access-from-files", "--hide-scrollbars"])
         .arg(format!("--user-data-dir={}", profile.path().display()))
         .args(flags)
         .arg(format!("file://{}", frame.display()))
