@@ -85,7 +85,7 @@ fn browser() -> Option<PathBuf> {
     browser
 }
 
-/// What a browser without network sees and does in a page, see page_check.js.
+/// What a browser without network sees and does in a page, see `page_check.js`.
 ///
 /// A window is never narrower than 500 pixels, so a narrow page is a frame in one.
 fn visit(browser: &Path, page: &Path, width: u32, flags: &[&str]) -> Value {
