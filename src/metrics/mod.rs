@@ -20,6 +20,7 @@ mod levelling;
 mod marginal;
 mod mass;
 mod mcnemar;
+mod multinomial;
 mod multiplicity;
 mod named;
 mod noise;
@@ -40,6 +41,7 @@ mod spectral;
 mod spread;
 mod success;
 mod symmetry;
+mod tabulated;
 mod target;
 mod targeted;
 #[cfg(test)]
