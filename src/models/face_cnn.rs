@@ -7,7 +7,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::Classifier;
+use super::{Classifier, Size};
 use crate::Seed;
 use crate::nn::{After, BatchNorm, Conv2d, Frozen, FrozenBuilder, Linear, Normalize, Precision};
 
@@ -31,6 +31,16 @@ impl FaceCnnConfig {
     /// 64x64 input, mean 0.5 and standard deviation 0.25.
     pub fn new(classes: usize) -> Self {
         Self { classes, mean: [0.5; 3], std: [0.25; 3], side: 64 }
+    }
+
+    /// Parameters and cost.
+    pub fn size(&self) -> Size {
+        let (mut size, mut channels, mut side) = (Size::default(), 3, self.side);
+        for width in WIDTHS {
+            size = size.conv([channels, width], 3, side).more(2 * width);
+            (channels, side) = (width, side / 2);
+        }
+        size.linear(channels * side * side, self.classes, 1)
     }
 }
 
@@ -136,6 +146,14 @@ mod tests {
         assert_eq!(trained, values(&model), "a victim changed the model");
         let logits = found.logits.try_to_vec_as::<f32>().expect("f32");
         [trained, logits, found.gradient.try_to_vec_as::<f32>().expect("f32")]
+    }
+
+    #[test]
+    fn the_size_is_that_of_what_is_built() {
+        let config = FaceCnnConfig { side: 32, ..FaceCnnConfig::new(5) };
+        let model = FaceCnn::new(&config, Seed::new(3), &Device::default());
+        let running: usize = WIDTHS.iter().map(|width| 2 * width).sum();
+        assert_eq!(model.num_params() - running, config.size().parameters as usize);
     }
 
     #[test]

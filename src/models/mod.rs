@@ -1,5 +1,6 @@
 //! Classifiers, their directories on disk, and the victim that attacks see.
 
+mod blueprint;
 mod classifier;
 mod directory;
 mod face_cnn;
@@ -7,16 +8,24 @@ mod face_cnn;
 mod fixtures;
 mod network;
 mod pre_act_resnet;
+mod resnet;
+mod size;
 mod vgg;
 mod victim;
 mod vit;
+mod weights;
+mod wide_resnet;
 
 pub use crate::nn::{Precision, PrecisionError};
+pub use blueprint::Blueprint;
 pub use classifier::Classifier;
 pub use directory::{Model, ModelConfig, ModelError};
 pub use face_cnn::{FaceCnn, FaceCnnConfig};
 pub use network::{Architecture, Network, Preprocessing, Trainable};
 pub use pre_act_resnet::{PreActResNet, PreActResNetConfig};
-pub use vgg::{Vgg, VggConfig};
+pub use resnet::{ResNet, ResNetConfig, Stem};
+pub use size::Size;
+pub use vgg::{Vgg, VggConfig, VggHead};
 pub use victim::{Cost, InputGradient, Shown, Victim};
 pub use vit::{Vit, VitConfig};
+pub use wide_resnet::{WideResNet, WideResNetConfig};

@@ -5,9 +5,8 @@ use std::collections::HashSet;
 use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{
-    Classifier, FaceCnn, FaceCnnConfig, PreActResNet, PreActResNetConfig, Vgg, VggConfig, Vit, VitConfig,
-};
+use super::weights::KeyMap;
+use super::{Blueprint, Classifier, FaceCnn, PreActResNet, ResNet, Vgg, Vit, WideResNet};
 use crate::Seed;
 use crate::nn::{Frozen, Precision};
 
@@ -18,24 +17,126 @@ pub enum Architecture {
     /// See [`FaceCnn`].
     #[default]
     FaceCnn,
-    /// See [`Vgg`].
+    /// See [`Vgg`]; with the small head.
     #[serde(rename = "vgg16")]
     Vgg16,
     /// See [`PreActResNet`].
-    #[serde(rename = "resnet18")]
-    Resnet18,
-    /// See [`Vit`] and [`VitConfig::tiny`].
+    #[serde(rename = "resnet18", alias = "preact_resnet18")]
+    PreActResnet18,
+    /// See [`Vit`] and [`VitConfig::tiny`](super::VitConfig::tiny).
     VitTiny,
+    /// See [`VitConfig::small`](super::VitConfig::small).
+    VitSmall,
+    /// See [`VitConfig::base`](super::VitConfig::base).
+    VitBase,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg11_torchvision")]
+    Vgg11Torchvision,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg13_torchvision")]
+    Vgg13Torchvision,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg16_torchvision")]
+    Vgg16Torchvision,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg11_face")]
+    Vgg11Face,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg13_face")]
+    Vgg13Face,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg16_face")]
+    Vgg16Face,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet18_imagenet")]
+    Resnet18Imagenet,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet34_imagenet")]
+    Resnet34Imagenet,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet50_imagenet")]
+    Resnet50Imagenet,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet18_cifar")]
+    Resnet18Cifar,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet34_cifar")]
+    Resnet34Cifar,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet50_cifar")]
+    Resnet50Cifar,
+    /// See [`WideResNet`].
+    #[serde(rename = "wide_resnet28_10")]
+    WideResnet28x10,
+    /// See [`WideResNet`].
+    #[serde(rename = "wide_resnet34_10")]
+    WideResnet34x10,
 }
 
 impl Architecture {
+    /// All of them.
+    pub const ALL: [Self; 20] = [
+        Self::FaceCnn,
+        Self::Vgg16,
+        Self::Vgg11Torchvision,
+        Self::Vgg13Torchvision,
+        Self::Vgg16Torchvision,
+        Self::Vgg11Face,
+        Self::Vgg13Face,
+        Self::Vgg16Face,
+        Self::PreActResnet18,
+        Self::Resnet18Cifar,
+        Self::Resnet34Cifar,
+        Self::Resnet50Cifar,
+        Self::Resnet18Imagenet,
+        Self::Resnet34Imagenet,
+        Self::Resnet50Imagenet,
+        Self::WideResnet28x10,
+        Self::WideResnet34x10,
+        Self::VitTiny,
+        Self::VitSmall,
+        Self::VitBase,
+    ];
+
     /// The smallest side of its input; any other is a multiple of the second number.
     pub fn sides(self) -> (usize, usize) {
         match self {
-            Self::FaceCnn | Self::VitTiny => (16, 16),
+            Self::FaceCnn | Self::VitTiny | Self::VitSmall | Self::VitBase => (16, 16),
             Self::Vgg16 => (32, 16),
-            Self::Resnet18 => (8, 8),
+            Self::PreActResnet18 | Self::WideResnet28x10 | Self::WideResnet34x10 => (8, 8),
+            Self::Resnet18Cifar | Self::Resnet34Cifar | Self::Resnet50Cifar => (8, 1),
+            Self::Vgg11Torchvision
+            | Self::Vgg13Torchvision
+            | Self::Vgg16Torchvision
+            | Self::Vgg11Face
+            | Self::Vgg13Face
+            | Self::Vgg16Face
+            | Self::Resnet18Imagenet
+            | Self::Resnet34Imagenet
+            | Self::Resnet50Imagenet => (32, 1),
         }
+    }
+
+    /// The side that published weights are for, or that the architecture is usually trained with.
+    pub fn usual_side(self) -> usize {
+        match self {
+            Self::FaceCnn => 64,
+            Self::Vgg16 => 112,
+            Self::PreActResnet18
+            | Self::Resnet18Cifar
+            | Self::Resnet34Cifar
+            | Self::Resnet50Cifar
+            | Self::WideResnet28x10
+            | Self::WideResnet34x10 => 32,
+            _ => 224,
+        }
+    }
+}
+
+impl std::fmt::Display for Architecture {
+    /// The name in `config.json`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        serde::Serialize::serialize(self, f)
     }
 }
 
@@ -65,11 +166,15 @@ pub enum Network {
     /// See [`FaceCnn`].
     FaceCnn(FaceCnn),
     /// See [`Vgg`].
-    Vgg16(Vgg),
+    Vgg(Vgg),
     /// See [`PreActResNet`].
-    Resnet18(PreActResNet),
+    PreActResNet(PreActResNet),
     /// See [`Vit`].
-    VitTiny(Vit),
+    Vit(Vit),
+    /// See [`ResNet`].
+    ResNet(ResNet),
+    /// See [`WideResNet`].
+    WideResNet(WideResNet),
 }
 
 impl Network {
@@ -83,24 +188,7 @@ impl Network {
         device: &Device,
     ) -> Self {
         let Preprocessing { side, mean, std } = *preprocessing;
-        match architecture {
-            Architecture::FaceCnn => {
-                let config = FaceCnnConfig { classes, mean, std, side };
-                Self::FaceCnn(FaceCnn::new(&config, seed, device))
-            }
-            Architecture::Vgg16 => {
-                let config = VggConfig { mean, std, side, ..VggConfig::new(classes) };
-                Self::Vgg16(Vgg::new(&config, seed, device))
-            }
-            Architecture::Resnet18 => {
-                let config = PreActResNetConfig { mean, std, side, ..PreActResNetConfig::new(classes) };
-                Self::Resnet18(PreActResNet::new(&config, seed, device))
-            }
-            Architecture::VitTiny => {
-                let config = VitConfig { mean, std, side, ..VitConfig::tiny(classes) };
-                Self::VitTiny(Vit::new(&config, seed, device))
-            }
-        }
+        Blueprint::new(architecture, classes, side, mean, std).build(seed, device)
     }
 }
 
@@ -235,36 +323,44 @@ impl Classifier for Network {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         match self {
             Self::FaceCnn(network) => network.forward(images),
-            Self::Vgg16(network) => network.forward(images),
-            Self::Resnet18(network) => network.forward(images),
-            Self::VitTiny(network) => network.forward(images),
+            Self::Vgg(network) => network.forward(images),
+            Self::PreActResNet(network) => network.forward(images),
+            Self::Vit(network) => network.forward(images),
+            Self::ResNet(network) => network.forward(images),
+            Self::WideResNet(network) => network.forward(images),
         }
     }
 
     fn frozen(&self, precision: Precision) -> Option<Frozen> {
         match self {
             Self::FaceCnn(network) => network.frozen(precision),
-            Self::Vgg16(network) => network.frozen(precision),
-            Self::Resnet18(network) => network.frozen(precision),
-            Self::VitTiny(network) => network.frozen(precision),
+            Self::Vgg(network) => network.frozen(precision),
+            Self::PreActResNet(network) => network.frozen(precision),
+            Self::Vit(network) => network.frozen(precision),
+            Self::ResNet(network) => network.frozen(precision),
+            Self::WideResNet(network) => network.frozen(precision),
         }
     }
 
     fn classes(&self) -> usize {
         match self {
             Self::FaceCnn(network) => network.classes(),
-            Self::Vgg16(network) => network.classes(),
-            Self::Resnet18(network) => network.classes(),
-            Self::VitTiny(network) => network.classes(),
+            Self::Vgg(network) => network.classes(),
+            Self::PreActResNet(network) => network.classes(),
+            Self::Vit(network) => network.classes(),
+            Self::ResNet(network) => network.classes(),
+            Self::WideResNet(network) => network.classes(),
         }
     }
 
     fn input_shape(&self) -> [usize; 3] {
         match self {
             Self::FaceCnn(network) => network.input_shape(),
-            Self::Vgg16(network) => network.input_shape(),
-            Self::Resnet18(network) => network.input_shape(),
-            Self::VitTiny(network) => network.input_shape(),
+            Self::Vgg(network) => network.input_shape(),
+            Self::PreActResNet(network) => network.input_shape(),
+            Self::Vit(network) => network.input_shape(),
+            Self::ResNet(network) => network.input_shape(),
+            Self::WideResNet(network) => network.input_shape(),
         }
     }
 }
