@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::store::{ApplyResult, ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
 
-use super::{Architecture, Network, Preprocessing};
+use super::{Architecture, ImportOptions, Imported, Network, Preprocessing, WeightFile, weights};
 use crate::Seed;
 
 const FORMAT_VERSION: u32 = 1;
@@ -176,6 +176,34 @@ impl Model {
         config.check().map_err(|reason| ModelError::Config { path, reason })?;
         let network = config.build(seed, device).with_body_of(&old.network);
         Ok(Self { config, network })
+    }
+}
+
+impl Model {
+    /// A network of a configuration with the weights of a file of PyTorch. A new head, where it is asked for,
+    /// is drawn from the seed.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the file and what does not fit.
+    pub fn import(
+        config: ModelConfig,
+        file: &WeightFile,
+        options: &ImportOptions,
+        seed: Seed,
+        device: &Device,
+    ) -> Result<(Self, Imported), ModelError> {
+        let network = config.build(seed, device);
+        let maps = network.key_maps();
+        let (network, imported) = weights::import(network, &maps, file, options)?;
+        Ok((Self { config, network }, imported))
+    }
+
+    /// Writes the weights as safetensors under the names of PyTorch. Gives the number of tensors.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] where the disk refuses.
+    pub fn export(&self, path: &Path) -> Result<usize, ModelError> {
+        weights::export(&self.network.valid(), &self.network.key_maps()[0], path)
     }
 }
 

@@ -7,6 +7,7 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
+use super::weights::{KeyMap, pair};
 use super::{Classifier, Size};
 use crate::Seed;
 use crate::nn::{After, BatchNorm, Conv2d, Frozen, FrozenBuilder, Linear, Normalize, Precision};
@@ -81,6 +82,16 @@ impl FaceCnn {
             side: config.side,
             classes: config.classes,
         }
+    }
+}
+
+impl FaceCnn {
+    /// Names as in a PyTorch module of the same shape: `blocks.0.conv`, `blocks.0.norm`, `head`.
+    pub(super) fn key_maps(&self) -> Vec<KeyMap> {
+        let layers =
+            (0..self.blocks.len()).flat_map(|index| ["conv", "norm"].map(|l| format!("blocks.{index}.{l}")));
+        let names = layers.chain(["head".to_owned()]).map(|name| pair(name.clone(), name)).collect();
+        vec![KeyMap::new("syfar", names)]
     }
 }
 

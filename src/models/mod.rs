@@ -7,6 +7,8 @@ mod face_cnn;
 #[cfg(test)]
 mod fixtures;
 mod network;
+#[cfg(test)]
+mod parity;
 mod pre_act_resnet;
 mod resnet;
 mod size;
@@ -28,4 +30,5 @@ pub use size::Size;
 pub use vgg::{Vgg, VggConfig, VggHead};
 pub use victim::{Cost, InputGradient, Shown, Victim};
 pub use vit::{Vit, VitConfig};
+pub use weights::{ImportOptions, Imported, WeightFile};
 pub use wide_resnet::{WideResNet, WideResNetConfig};

@@ -319,6 +319,20 @@ impl Network {
     }
 }
 
+impl Network {
+    /// The names of its layers in PyTorch, in every naming that is known; the first is that of exports.
+    pub(super) fn key_maps(&self) -> Vec<KeyMap> {
+        match self {
+            Self::FaceCnn(network) => network.key_maps(),
+            Self::Vgg(network) => network.key_maps(),
+            Self::PreActResNet(network) => network.key_maps(),
+            Self::Vit(network) => network.key_maps(),
+            Self::ResNet(network) => network.key_maps(),
+            Self::WideResNet(network) => network.key_maps(),
+        }
+    }
+}
+
 impl Classifier for Network {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         match self {
