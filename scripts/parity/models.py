@@ -331,10 +331,10 @@ def full(out, syfar, only):
         run = lambda *arguments: subprocess.run([syfar, *map(str, arguments)], check=True, capture_output=True)
         run("import", "--architecture", name, "--weights", weights, "--out", model, "--side", side,
             "--mean", words(mean), "--std", words(std))
-        run("predict", "--model", model, "--npy", pixels, "--npy-out", out / f"{name}-logits.npy", "--input-gradient",
-            out / f"{name}-gradient.npy", "--label", 3)
+        run("predict", "--model", model, "--npy", pixels, "--npy-out", out / f"{name}.logits.npy",
+            "--input-gradient", "--label", 3)
         logits, gradient = answer(net, np.load(pixels), mean, std, 3)
-        own_logits, own_gradient = np.load(out / f"{name}-logits.npy"), np.load(out / f"{name}-gradient.npy")
+        own_logits, own_gradient = np.load(out / f"{name}.logits.npy"), np.load(out / f"{name}.logits-gradient.npy")
         gap = np.abs(own_logits - logits).max() / np.abs(logits).max()
         apart = np.linalg.norm(own_gradient - gradient) / np.linalg.norm(gradient)
         a, b = own_gradient.ravel().astype(np.float64), gradient.ravel().astype(np.float64)

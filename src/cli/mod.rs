@@ -20,11 +20,14 @@ mod experiment;
 mod input;
 mod measure;
 mod metrics;
+mod models;
+mod predict;
 mod progress;
 mod setting;
 mod show;
 mod sitting;
 mod train;
+mod weights;
 mod worn;
 
 use std::io::Write as _;
@@ -71,6 +74,14 @@ enum Command {
     Metrics(metrics::MetricsArguments),
     /// Compare two runs, and fail if a condition holds.
     Compare(compare::CompareArguments),
+    /// List the architectures with their parameters and costs.
+    Models(models::ModelsArguments),
+    /// Turn weights of PyTorch or safetensors into a model directory.
+    Import(weights::ImportArguments),
+    /// Write the weights of a model as safetensors under the names of PyTorch.
+    Export(weights::ExportArguments),
+    /// Logits of a model, and gradients with respect to the pixels.
+    Predict(predict::PredictArguments),
     /// Measure how fast this machine trains and attacks.
     Bench(bench::BenchArguments),
 }
@@ -137,6 +148,10 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
+        Command::Models(arguments) => models::models(&arguments),
+        Command::Import(arguments) => weights::import(&arguments),
+        Command::Export(arguments) => weights::export(&arguments),
+        Command::Predict(arguments) => predict::predict(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
     }
 }

@@ -148,13 +148,7 @@ impl Model {
         if let Some(reason) = complaint(&result) {
             return Err(fail(reason));
         }
-        let broken = network.non_finite_tensors();
-        if broken > 0 {
-            return Err(fail(format!(
-                "{broken} tensors hold NaN or infinite values: the training diverged or the file is damaged. \
-                 Use an earlier checkpoint."
-            )));
-        }
+        finite(&network).map_err(fail)?;
         Ok(Self { config, network })
     }
 }
@@ -195,6 +189,8 @@ impl Model {
         let network = config.build(seed, device);
         let maps = network.key_maps();
         let (network, imported) = weights::import(network, &maps, file, options)?;
+        let fail = |reason| ModelError::Weights { path: file.path().to_owned(), reason };
+        finite(&network).map_err(fail)?;
         Ok((Self { config, network }, imported))
     }
 
@@ -204,6 +200,16 @@ impl Model {
     /// [`ModelError::Io`] where the disk refuses.
     pub fn export(&self, path: &Path) -> Result<usize, ModelError> {
         weights::export(&self.network.valid(), &self.network.key_maps()[0], path)
+    }
+}
+
+fn finite(network: &Network) -> Result<(), String> {
+    match network.non_finite_tensors() {
+        0 => Ok(()),
+        broken => Err(format!(
+            "{broken} tensors hold NaN or infinite values: the training diverged or the file is damaged. Use an earlier \
+             checkpoint."
+        )),
     }
 }
 

@@ -133,6 +133,32 @@ impl Architecture {
     }
 }
 
+impl Architecture {
+    /// Mean and standard deviation of pixels in `[0, 1]` that published weights are for, or that the
+    /// architecture is usually trained with. Nothing for VGG-Face, whose ports differ in it.
+    pub fn usual_mean_and_std(self) -> Option<([f32; 3], [f32; 3])> {
+        let default = Preprocessing::default();
+        match self {
+            Self::FaceCnn | Self::Vgg16 => Some((default.mean, default.std)),
+            Self::VitTiny | Self::VitSmall | Self::VitBase => Some(([0.5; 3], [0.5; 3])),
+            // RobustBench's networks take pixels as they are.
+            Self::PreActResnet18
+            | Self::Resnet18Cifar
+            | Self::Resnet34Cifar
+            | Self::Resnet50Cifar
+            | Self::WideResnet28x10
+            | Self::WideResnet34x10 => Some(([0.0; 3], [1.0; 3])),
+            Self::Vgg11Torchvision
+            | Self::Vgg13Torchvision
+            | Self::Vgg16Torchvision
+            | Self::Resnet18Imagenet
+            | Self::Resnet34Imagenet
+            | Self::Resnet50Imagenet => Some(([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])),
+            Self::Vgg11Face | Self::Vgg13Face | Self::Vgg16Face => None,
+        }
+    }
+}
+
 impl std::fmt::Display for Architecture {
     /// The name in `config.json`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::Seed;
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/parity/models")
 }
 
@@ -28,7 +28,7 @@ fn numbers(value: &Value) -> Vec<f32> {
 }
 
 /// Values of tensor `index` in the order of names, as `by_formula` of the script makes them.
-fn by_formula(name: &str, shape: &[usize], index: usize) -> Vec<f32> {
+pub(super) fn by_formula(name: &str, shape: &[usize], index: usize) -> Vec<f32> {
     let count = shape.iter().product();
     let value = |i: usize| {
         let u = 43758.5453 * (12.9898 * i as f64 + 78.233 * index as f64).sin();

@@ -263,6 +263,14 @@ impl Classifier for ResNet {
 }
 
 #[cfg(test)]
+impl ResNet {
+    /// Weights of the last layer.
+    pub(super) fn head_values(&self) -> Vec<f32> {
+        self.head.weight.val().try_into_vec_as::<f32>().expect("f32")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::models::fixtures::assert_agrees_with_stock;

@@ -8,6 +8,7 @@ mod doctor;
 mod experiment;
 mod resume;
 mod tables;
+mod weights;
 mod whole;
 mod worn;
 

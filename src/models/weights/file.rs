@@ -61,7 +61,7 @@ impl WeightFile {
     }
 
     /// The file.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
@@ -72,6 +72,19 @@ impl WeightFile {
             Tensors::Safetensors(_, places) => Box::new(places.keys()),
         };
         names.map(String::as_str)
+    }
+
+    /// Number of classes, if a tensor is called as the last layer of a known architecture.
+    pub fn classes(&self) -> Option<usize> {
+        const HEADS: [&str; 5] =
+            ["fc.weight", "linear.weight", "head.weight", "classifier.6.weight", "fc8.weight"];
+        let ends = |name: &&str| {
+            HEADS.iter().any(|head| {
+                name.strip_suffix(head).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            })
+        };
+        let shapes = self.names().filter(ends).filter_map(|name| self.shape(name));
+        shapes.filter(|shape| shape.len() == 2 && shape[0] <= 1_000_000).map(|shape| shape[0]).next()
     }
 
     /// Shape of a tensor, if there is one of that name.

@@ -11,6 +11,8 @@ mod pickle;
 mod positions;
 mod safetensors;
 mod slots;
+#[cfg(test)]
+mod tests;
 mod zipped;
 
 pub use export::export;
