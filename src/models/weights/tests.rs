@@ -86,7 +86,7 @@ fn a_checkpoint_of_a_trainer_is_read() {
     };
     assert_eq!(imported, expected);
     assert_eq!(file.classes(), Some(5));
-    // Half precision: eleven bits.
+    // Half precision: eleven bits, fewer below 6e-5.
     let names: Vec<String> = shapes(&resnet(5)).into_keys().collect();
     let name = "layer4.1.conv2.weight";
     let index = names.iter().position(|other| other == name).expect("there");
@@ -94,7 +94,7 @@ fn a_checkpoint_of_a_trainer_is_read() {
     let formula = by_formula(name, &[16, 16, 3, 3], index);
     assert_eq!(values.len(), formula.len());
     assert!(
-        values.iter().zip(&formula).all(|(a, b)| (a - b).abs() <= b.abs() * 4.9e-4),
+        values.iter().zip(&formula).all(|(a, b)| (a - b).abs() <= (b.abs() * 4.9e-4).max(3e-8)),
         "{:?}",
         &values[..4]
     );
