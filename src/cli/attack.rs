@@ -44,7 +44,7 @@ pub(super) fn attack(arguments: &AttackArguments, context: &Context) -> anyhow::
     complete(&config)?;
     let model = Model::load(&config.model, &Device::default())?;
     let side = model.config.preprocessing.side;
-    let data = Dataset::open(&config.data, side)?;
+    let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
     super::audit::check(&config, &model)?;
     at_least_a_level(&config.attack)?;

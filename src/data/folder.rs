@@ -11,14 +11,12 @@ use sha2::{Digest, Sha256};
 use super::picture::has_picture_ending;
 use super::split::{Listing, Split};
 use super::{DataError, Groups};
+use crate::preprocessing::Framing;
 
 /// Names of the splits, in the order of [`Dataset`]'s fields.
 const SPLITS: [&str; 3] = ["train", "val", "test"];
 
-/// Largest side that pictures are resized to, in pixels.
-const LARGEST_SIDE: usize = 4096;
-
-/// Decoded pixels are kept in memory when those of the split are at most this many bytes.
+/// Decoded pixels of a split are kept in memory as long as those of all splits are at most this many bytes.
 const CACHE_BUDGET: usize = 1 << 30;
 
 /// A data set on disk.
@@ -40,11 +38,13 @@ pub struct Dataset {
 }
 
 impl Dataset {
-    /// Reads a data set, its pictures cropped to a square and resized to `side x side` pixels.
+    /// Reads a data set, its pictures framed as a model expects them; a number of pixels stands for the
+    /// largest square in the middle, resized bilinearly to that side.
     ///
-    /// Every file is read once for the hash. Where the decoded pixels of a split fit into 1 GiB they are
-    /// kept, and a corrupt picture is found here; otherwise only the header of each picture is checked
-    /// here and [`Split::batch`] decodes. The pixels are the same either way.
+    /// Every file is read once for the hash. Where the decoded pixels of a split fit into what the splits
+    /// before it have left of 1 GiB they are kept, and a corrupt picture is found here; otherwise only the
+    /// header of each picture is checked here and [`Split::batch`] decodes. The pixels are the same either
+    /// way. So memory is bounded by 1 GiB, the pictures that are being decoded and the paths.
     ///
     /// Files and folders whose names start with a dot are passed over, and so is everything in the root
     /// but the three splits and `groups.csv`. Anything else that is not a PNG, JPEG, PGM, PPM or BMP
@@ -52,19 +52,22 @@ impl Dataset {
     ///
     /// # Errors
     /// [`DataError`] for whatever is missing, empty, clashing, unreadable or no picture.
-    pub fn open(root: &Path, side: usize) -> Result<Self, DataError> {
-        Self::open_within(root, side, CACHE_BUDGET)
+    pub fn open(root: &Path, framing: impl Into<Framing>) -> Result<Self, DataError> {
+        Self::open_within(root, framing.into(), CACHE_BUDGET)
     }
 
-    /// [`Self::open`] with a budget in bytes for the decoded pixels of a split.
-    pub(super) fn open_within(root: &Path, side: usize, budget: usize) -> Result<Self, DataError> {
-        if side == 0 || side > LARGEST_SIDE {
-            return Err(DataError::Side { side, largest: LARGEST_SIDE });
-        }
+    /// [`Self::open`] with a budget in bytes for the decoded pixels.
+    pub(super) fn open_within(root: &Path, framing: Framing, budget: usize) -> Result<Self, DataError> {
+        framing.check().map_err(|reason| DataError::Framing { reason })?;
         let (classes, listings) = list(root)?;
         let groups = Groups::read_if_there(&root.join("groups.csv"), &classes)?;
         let mut hash = Sha256::new();
-        let [train, val, test] = listings.map(|listing| Split::read(root, listing, side, budget, &mut hash));
+        let mut left = budget;
+        let [train, val, test] = listings.map(|listing| {
+            let own = left;
+            left = left.saturating_sub(listing.decoded_bytes(framing.side));
+            Split::read(root, listing, framing, own, &mut hash)
+        });
         let (train, val, test) = (train?, val?, test?);
         let hash = hexadecimal(&hash.finalize());
         Ok(Self { classes, train, val, test, groups, hash })

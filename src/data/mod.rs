@@ -3,6 +3,7 @@
 mod augment;
 mod batch;
 mod error;
+mod face_net;
 mod fashion_mnist;
 mod folder;
 mod groups;
@@ -11,15 +12,18 @@ mod landmarks;
 mod order;
 mod orl;
 mod picture;
+mod process;
 mod saved;
 mod sheet;
 mod split;
 mod synthetic;
+mod tar;
 mod whole;
 
 pub use augment::{AugmentConfig, augment};
 pub use batch::{Batch, ImageId, class_tensor};
 pub use error::DataError;
+pub use face_net::{FaceNetFiles, fetch_face_net};
 pub use fashion_mnist::{FashionMnistConfig, write_fashion_mnist};
 pub use folder::Dataset;
 pub use groups::{GroupColumn, Groups};

@@ -65,7 +65,7 @@ pub fn encode_png(path: &Path, levels: &[u8], side: usize) -> Result<Vec<u8>, Da
 /// When the file is missing, no picture, or has another size.
 pub fn read_saved(path: &Path, side: usize) -> Result<Vec<f32>, DataError> {
     let bytes = std::fs::read(path).map_err(DataError::read(path))?;
-    let picture = decode(path, &bytes, side)?;
+    let picture = decode(path, &bytes, &side.into())?;
     let channel = |channel: usize| picture.pixels().map(move |rgb| f32::from(rgb.0[channel]) / 255.0);
     Ok((0..3).flat_map(channel).collect())
 }

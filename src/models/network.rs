@@ -6,10 +6,12 @@ use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{
-    Classifier, FaceCnn, FaceCnnConfig, PreActResNet, PreActResNetConfig, Vgg, VggConfig, Vit, VitConfig,
+    Classifier, FaceCnn, FaceCnnConfig, FaceNet, FaceNetConfig, PreActResNet, PreActResNetConfig, Vgg,
+    VggConfig, Vit, VitConfig,
 };
 use crate::Seed;
 use crate::nn::{Frozen, Precision};
+use crate::preprocessing::{Channels, Preprocessing};
 
 /// Name of an architecture, as written in `config.json`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -26,6 +28,8 @@ pub enum Architecture {
     Resnet18,
     /// See [`Vit`] and [`VitConfig::tiny`].
     VitTiny,
+    /// See [`FaceNet`].
+    FaceNet,
 }
 
 impl Architecture {
@@ -35,26 +39,13 @@ impl Architecture {
             Self::FaceCnn | Self::VitTiny => (16, 16),
             Self::Vgg16 => (32, 16),
             Self::Resnet18 => (8, 8),
+            Self::FaceNet => (FaceNetConfig::LEAST_SIDE, 1),
         }
     }
-}
 
-/// What a picture goes through before the first convolution.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Preprocessing {
-    /// Side of the square input in pixels.
-    pub side: usize,
-    /// Mean of each channel (red, green, blue), in units of pixels in `[0, 1]`.
-    pub mean: [f32; 3],
-    /// Standard deviation of each channel, in the same units.
-    pub std: [f32; 3],
-}
-
-impl Default for Preprocessing {
-    /// 64 x 64, mean 0.5, standard deviation 0.25.
-    fn default() -> Self {
-        Self { side: 64, mean: [0.5; 3], std: [0.25; 3] }
+    /// Whether it can be without a head: with no classes its logits are an embedding.
+    pub fn embeds(self) -> bool {
+        self == Self::FaceNet
     }
 }
 
@@ -70,6 +61,8 @@ pub enum Network {
     Resnet18(PreActResNet),
     /// See [`Vit`].
     VitTiny(Vit),
+    /// See [`FaceNet`].
+    FaceNet(FaceNet),
 }
 
 impl Network {
@@ -82,8 +75,9 @@ impl Network {
         seed: Seed,
         device: &Device,
     ) -> Self {
-        let Preprocessing { side, mean, std } = *preprocessing;
-        match architecture {
+        let side = preprocessing.side;
+        let (mean, std) = preprocessing.unit_mean_and_std();
+        let network = match architecture {
             Architecture::FaceCnn => {
                 let config = FaceCnnConfig { classes, mean, std, side };
                 Self::FaceCnn(FaceCnn::new(&config, seed, device))
@@ -100,7 +94,25 @@ impl Network {
                 let config = VitConfig { mean, std, side, ..VitConfig::tiny(classes) };
                 Self::VitTiny(Vit::new(&config, seed, device))
             }
-        }
+            Architecture::FaceNet => {
+                let config = FaceNetConfig { mean, std, side, ..FaceNetConfig::new(classes) };
+                Self::FaceNet(FaceNet::new(&config, seed, device))
+            }
+        };
+        network.with_channels(preprocessing.channels)
+    }
+
+    /// The network with its first layer handing on the channels in this order.
+    fn with_channels(mut self, channels: Channels) -> Self {
+        let normalize = match &mut self {
+            Self::FaceCnn(network) => &mut network.normalize,
+            Self::Vgg16(network) => &mut network.normalize,
+            Self::Resnet18(network) => &mut network.normalize,
+            Self::VitTiny(network) => &mut network.normalize,
+            Self::FaceNet(network) => &mut network.normalize,
+        };
+        normalize.reverse_channels(channels == Channels::Bgr);
+        self
     }
 }
 
@@ -238,6 +250,7 @@ impl Classifier for Network {
             Self::Vgg16(network) => network.forward(images),
             Self::Resnet18(network) => network.forward(images),
             Self::VitTiny(network) => network.forward(images),
+            Self::FaceNet(network) => network.forward(images),
         }
     }
 
@@ -247,6 +260,7 @@ impl Classifier for Network {
             Self::Vgg16(network) => network.frozen(precision),
             Self::Resnet18(network) => network.frozen(precision),
             Self::VitTiny(network) => network.frozen(precision),
+            Self::FaceNet(network) => network.frozen(precision),
         }
     }
 
@@ -256,6 +270,7 @@ impl Classifier for Network {
             Self::Vgg16(network) => network.classes(),
             Self::Resnet18(network) => network.classes(),
             Self::VitTiny(network) => network.classes(),
+            Self::FaceNet(network) => network.classes(),
         }
     }
 
@@ -265,6 +280,7 @@ impl Classifier for Network {
             Self::Vgg16(network) => network.input_shape(),
             Self::Resnet18(network) => network.input_shape(),
             Self::VitTiny(network) => network.input_shape(),
+            Self::FaceNet(network) => network.input_shape(),
         }
     }
 }

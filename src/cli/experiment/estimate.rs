@@ -139,7 +139,7 @@ fn timed(plan: &Plan, cell: &Cell) -> anyhow::Result<f64> {
         config.model.from = None;
     }
     pictures::prepare(plan, cell)?;
-    let data = Dataset::open(&config.data, train::side(&config)?)?;
+    let data = Dataset::open(&config.data, train::framing(&config)?)?;
     let model = train::start_model(&config, &data)?;
     let side = model.config.preprocessing.side;
     let shape = [3, side, side];
