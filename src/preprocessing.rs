@@ -17,23 +17,32 @@ pub enum Crop {
     /// The square in the middle with this share of the shorter side. Resizing the shorter side to 256 and
     /// then cropping 224 is a share of 0.875.
     Centre {
-        /// Above 0, at most 1.
+        /// Above 0, at most 1; 0.875 by default.
+        #[serde(default = "of_imagenet")]
         share: f32,
     },
     /// A rectangle in pixels of the file, counted from its top left corner. A picture that does not contain
     /// it is refused. What is no square is distorted.
     Box {
         /// Columns to the left of it.
+        #[serde(default)]
         left: u32,
         /// Rows above it.
+        #[serde(default)]
         top: u32,
-        /// Its columns, at least 1.
+        /// Its columns, at least 1; to be given.
+        #[serde(default)]
         width: u32,
-        /// Its rows, at least 1.
+        /// Its rows, at least 1; to be given.
+        #[serde(default)]
         height: u32,
     },
     /// Everything. What is no square is distorted.
     Whole,
+}
+
+fn of_imagenet() -> f32 {
+    0.875
 }
 
 /// How pictures are resized, by the filters of the library `image`. All but `area` widen their filter when
@@ -301,7 +310,9 @@ mod tests {
             assert!(found.contains(expected), "{found}");
         }
         assert!(read(r#"{"preset": "vggface"}"#).expect_err("unknown").contains("vgg-face"));
-        assert!(read(r#"{"crop": {"kind": "box", "left": 1}}"#).expect_err("missing").contains("top"));
+        let partial = read(r#"{"crop": {"kind": "box", "left": 1}}"#).expect("known keys");
+        assert!(partial.check().expect_err("no size").contains("crop is 0x0 pixels"));
+        assert!(read(r#"{"crop": {"kind": "box", "lefft": 1}}"#).expect_err("unknown").contains("lefft"));
         assert!(read(r#"{"sides": 3}"#).expect_err("unknown").contains("sides"));
     }
 }

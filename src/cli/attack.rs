@@ -53,6 +53,7 @@ pub(super) fn attack(arguments: &AttackArguments, context: &Context) -> anyhow::
     let stored = stored(&config, &data)?;
     let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
+    super::keep_splits(layout, &data)?;
     let mut events = EventLog::open(&layout.events())?;
     events.append("attack_start", &super::provenance(config.seed, &data))?;
     let split = config.split.of(&data);

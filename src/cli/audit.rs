@@ -259,6 +259,7 @@ pub(super) fn run(
     let stored = super::stored_config(config, data, &files)?;
     let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
+    super::keep_splits(layout, data)?;
     let mut events = EventLog::open(&layout.events())?;
     events.append("audit_start", &super::provenance(config.seed, data))?;
     let checks = checked(config, model, split, layout, context)?;

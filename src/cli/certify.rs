@@ -101,6 +101,7 @@ pub(super) fn certify(arguments: &CertifyArguments, context: &Context) -> anyhow
     let stored = super::stored_config(&config, &data, &[&config.model.join("model.safetensors")])?;
     let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
+    super::keep_splits(layout, &data)?;
     let mut events = EventLog::open(&layout.events())?;
     events.append("certify_start", &super::provenance(config.seed, &data))?;
     let rows = all(&config, &model, config.split.of(&data), &layout.certificates(), context)?;

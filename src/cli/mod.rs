@@ -35,7 +35,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
-use crate::run::{RunDir, RunError, StopFlag, install_stop_flag};
+use crate::run::{Layout, RunDir, RunError, StopFlag, install_stop_flag, write_file};
 use config::ConfigError;
 
 /// Fair adversarial robustness of image classifiers: train, attack, audit.
@@ -203,6 +203,11 @@ fn stored_config(
     }
     table.insert("provenance".to_owned(), toml::Value::Table(fixed));
     Ok(toml::to_string(&table)?)
+}
+
+/// Keeps the division of the pictures with the run, where it does not follow from their folders.
+fn keep_splits(layout: &Layout, data: &crate::data::Dataset) -> Result<(), RunError> {
+    data.splits.as_ref().map_or(Ok(()), |splits| write_file(&layout.splits(), splits.as_bytes()))
 }
 
 /// What the first line of a log says: how the run came about.

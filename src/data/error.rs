@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub enum DataError {
     /// The root of the data set is not there.
     #[error(
-        "no data set at {}: expected a folder with train/, val/ and test/, each with one folder of pictures per class",
+        "no data set at {}: expected a folder with one folder of pictures per class, or with train/, val/ and test/, each with one folder of pictures per class",
         path.display()
     )]
     MissingRoot {
@@ -104,6 +104,30 @@ pub enum DataError {
         /// What is wrong and what was expected.
         reason: String,
     },
+    /// A mistake in `splits.csv`.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Splits {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// A folder of classes that cannot be divided as was asked for.
+    #[error("{problem}")]
+    Partition {
+        /// What was found and expected.
+        problem: String,
+    },
+    /// A mistake in the files of CIFAR.
+    #[error("{}: {reason}", path.display())]
+    Cifar {
+        /// The archive or folder.
+        path: PathBuf,
+        /// What was found and expected.
+        reason: String,
+    },
     /// A mistake in a file of landmarks.
     #[error("{}, line {line}: {reason}", path.display())]
     Landmarks {
@@ -176,10 +200,10 @@ pub enum DataError {
         /// What was found and expected.
         reason: String,
     },
-    /// Fashion-MNIST is not where it was looked for.
+    /// MNIST or a relative is not where it was looked for.
     #[error(
-        "{} has no file {missing}: install the Debian package dataset-fashion-mnist (scripts/fetch-fashion-mnist does), \
-         or name the folder with the four IDX files",
+        "{} has no file {missing}: name the folder with the four IDX files (for Fashion-MNIST install the Debian package \
+         dataset-fashion-mnist, as scripts/fetch-fashion-mnist does)",
         path.display()
     )]
     NoFashionMnist {

@@ -231,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn inks_become_colours() {
+        // Pillow 13.0: Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save("cmyk.jpg", quality=95), which is red.
+        let red = decode(Path::new("p"), include_bytes!("../../tests/data/cmyk.jpg"), &4.into());
+        assert!(
+            red.expect("known").pixels().all(|pixel| pixel.0[0] > 250 && pixel.0[1] < 5 && pixel.0[2] < 5)
+        );
+    }
+
+    #[test]
     fn transparency_is_laid_on_white() {
         let glass = DynamicImage::from(ImageBuffer::from_pixel(4, 4, Rgba([100_u8, 0, 255, 128])));
         assert_eq!(decoded(&glass, ImageFormat::Png, 4).get_pixel(1, 1).0, [177, 127, 255]);

@@ -38,6 +38,10 @@ impl Listing {
         &self.paths
     }
 
+    pub(super) fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
     /// What its pictures take in memory, decoded to squares of a side.
     pub(super) fn decoded_bytes(&self, side: usize) -> usize {
         self.paths.len().saturating_mul(3 * side * side)

@@ -136,7 +136,7 @@ fn each_fault_of_the_layout_is_named() {
 fn class_names_that_differ_only_in_case_are_refused() {
     // Not through the file system: some cannot hold both.
     let folders = ["ben", "Ben", "anna"].map(|class| BTreeSet::from([class.to_owned()]));
-    let error = classes(Path::new("faces"), &folders).expect_err("a clash").to_string();
+    let error = check_classes(Path::new("faces"), &folders).expect_err("a clash").to_string();
     assert!(error.contains("`Ben` and `ben` of faces differ only in case"), "{error}");
 }
 
