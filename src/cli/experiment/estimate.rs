@@ -136,7 +136,10 @@ fn timed(plan: &Plan, cell: &Cell) -> anyhow::Result<f64> {
     };
     let Some(mut config) = config else { anyhow::bail!("its values are not chosen yet") };
     if config.model.from.as_ref().is_some_and(|from| !from.exists()) {
+        // The network that is described beside it takes as long.
         config.model.from = None;
+        config.model.new_head = false;
+        config.model.crop = None;
     }
     pictures::prepare(plan, cell)?;
     let data = Dataset::open(&config.data, train::framing(&config)?)?;
