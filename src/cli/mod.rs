@@ -38,7 +38,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
-use crate::run::{RunDir, RunError, StopFlag, install_stop_flag};
+use crate::run::{Layout, RunDir, RunError, StopFlag, install_stop_flag, write_file};
 use config::ConfigError;
 
 /// Fair adversarial robustness of image classifiers: train, attack, audit.
@@ -220,6 +220,11 @@ fn stored_config(
     Ok(toml::to_string(&table)?)
 }
 
+/// Keeps the division of the pictures with the run, where it does not follow from their folders.
+fn keep_splits(layout: &Layout, data: &crate::data::Dataset) -> Result<(), RunError> {
+    data.splits.as_ref().map_or(Ok(()), |splits| write_file(&layout.splits(), splits.as_bytes()))
+}
+
 /// What the first line of a log says: how the run came about.
 fn provenance(seed: u64, data: &crate::data::Dataset) -> serde_json::Value {
     serde_json::json!({
@@ -240,6 +245,13 @@ fn same_classes(model: &[String], data: &[String], from: &Path) -> anyhow::Resul
     if model == data {
         return Ok(());
     }
+    anyhow::ensure!(
+        !model.is_empty(),
+        "the model {} gives embeddings and knows no classes. Train a head on it: syfar train --set model.from={} \
+         --set model.new_head=true",
+        from.display(),
+        from.display()
+    );
     let missing = |of: &[String], from: &[String]| -> String {
         let names: Vec<&str> =
             of.iter().filter(|name| !from.contains(name)).take(3).map(String::as_str).collect();

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
 use super::Usage;
-use crate::data::{class_tensor, read_saved};
+use crate::data::{class_tensor, read_picture};
 use crate::models::{Classifier, Model, Victim};
 use crate::report::{Align, Table};
 use crate::run::write_file;
@@ -52,9 +52,12 @@ struct Answers<'a> {
 #[derive(Serialize)]
 struct Answer {
     picture: String,
-    prediction: String,
+    /// Nothing without classes: then the logits are an embedding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    prediction: Option<String>,
     logits: Vec<f32>,
-    probabilities: Vec<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    probabilities: Option<Vec<f32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     label: Option<String>,
     /// `3 * side * side` values, channel by channel, row by row.
@@ -67,6 +70,12 @@ pub(super) fn predict(arguments: &PredictArguments) -> anyhow::Result<()> {
         return Err(Usage("--input-gradient needs --json or --npy-out FILE to go to".to_owned()).into());
     }
     let model = Model::load(&arguments.model, &Device::default())?;
+    if model.config.classes.is_empty()
+        && (arguments.input_gradient || !arguments.json && arguments.npy_out.is_none())
+    {
+        let missing = "the model gives an embedding and has no classes: ask for --json or --npy-out, without --input-gradient";
+        return Err(Usage(missing.to_owned()).into());
+    }
     let label = label(arguments, &model.config.classes)?;
     let answers = answers(arguments, &model, label)?;
     if let Some(out) = &arguments.npy_out {
@@ -80,8 +89,8 @@ pub(super) fn predict(arguments: &PredictArguments) -> anyhow::Result<()> {
     let columns = [("picture", Align::Left), ("prediction", Align::Left), ("probability", Align::Right)];
     let mut table = Table::new(columns);
     for answer in answers {
-        let probability = answer.probabilities.iter().copied().fold(0.0, f32::max);
-        table.row([answer.picture, answer.prediction, format!("{probability:.3}")]);
+        let probability = answer.probabilities.into_iter().flatten().fold(0.0, f32::max);
+        table.row([answer.picture, answer.prediction.unwrap_or_default(), format!("{probability:.3}")]);
     }
     super::say(&table.to_string());
     Ok(())
@@ -116,7 +125,7 @@ fn answers(arguments: &PredictArguments, model: &Model, label: Option<usize>) ->
     for paths in arguments.images.chunks(BATCH) {
         let mut pixels = Vec::new();
         for path in paths {
-            pixels.extend(read_saved(path, side)?);
+            pixels.extend(read_picture(path, &model.config.preprocessing.framing())?);
         }
         let names = paths.iter().map(|path| path.display().to_string()).collect();
         answers.extend(asked.of(names, pixels)?);
@@ -135,7 +144,7 @@ impl Asked<'_> {
     /// The answers to a batch.
     fn of(&self, names: Vec<String>, pixels: Vec<f32>) -> anyhow::Result<Vec<Answer>> {
         let (config, network) = (&self.model.config, &self.model.network);
-        let (count, side, classes) = (names.len(), config.preprocessing.side, config.classes.len());
+        let (count, side, classes) = (names.len(), config.preprocessing.side, network.classes());
         let images = Tensor::from_data(TensorData::new(pixels, [count, 3, side, side]), &Device::default());
         let logits = burn::module::Module::valid(network).forward(images.clone());
         let values = |tensor: Tensor<2>| {
@@ -161,10 +170,10 @@ impl Asked<'_> {
             let input_gradient = gradients.next().map(<[f32]>::to_vec);
             Answer {
                 picture,
-                prediction: config.classes[predicted].clone(),
+                prediction: config.classes.get(predicted).cloned(),
                 logits: logits.to_vec(),
-                probabilities: probabilities.to_vec(),
-                label: input_gradient.is_some().then(|| config.classes[label].clone()),
+                probabilities: (!config.classes.is_empty()).then(|| probabilities.to_vec()),
+                label: input_gradient.as_ref().and_then(|_| config.classes.get(label).cloned()),
                 input_gradient,
             }
         };
@@ -189,7 +198,7 @@ fn largest(values: &[f32]) -> usize {
 
 /// Writes the logits, and the gradients where there are some.
 fn write_arrays(out: &Path, model: &Model, answers: &[Answer]) -> anyhow::Result<()> {
-    let (side, classes) = (model.config.preprocessing.side, model.config.classes.len());
+    let (side, classes) = (model.config.preprocessing.side, model.network.classes());
     let logits: Vec<f32> = answers.iter().flat_map(|answer| answer.logits.iter().copied()).collect();
     write_file(out, &npy_bytes(&[answers.len(), classes], &logits))?;
     let gradients: Vec<f32> =

@@ -130,26 +130,27 @@ fn preprocessing(arguments: &ImportArguments) -> anyhow::Result<Preprocessing> {
     let three = |values: &[f32], name: &str| {
         <[f32; 3]>::try_from(values).map_err(|_| Usage(format!("--{name}: three numbers expected")))
     };
-    let (mean, std) = match (&arguments.mean, &arguments.std) {
-        (Some(mean), Some(std)) => (three(mean, "mean")?, three(std, "std")?),
-        _ => architecture.usual_mean_and_std().ok_or_else(|| {
-            Usage(format!("published weights of {architecture} differ in it: give --mean and --std of the pixels in [0, 1]"))
-        })?,
-    };
-    let side = arguments.side.unwrap_or(architecture.usual_side());
-    Ok(Preprocessing { side, mean, std })
+    let mut preprocessing = architecture.usual_preprocessing();
+    if let (Some(mean), Some(std)) = (&arguments.mean, &arguments.std) {
+        preprocessing.mean = three(mean, "mean")?;
+        preprocessing.std = three(std, "std")?;
+        preprocessing.range = 1.0;
+    }
+    preprocessing.side = arguments.side.unwrap_or(preprocessing.side);
+    Ok(preprocessing)
 }
 
 pub(super) fn export(arguments: &ExportArguments) -> anyhow::Result<()> {
     let model = Model::load(&arguments.model, &Device::default())?;
     let count = model.export(&arguments.out)?;
+    let (mean, std) = model.config.preprocessing.unit_mean_and_std();
     super::say(&format!(
         "Wrote {count} tensors to {}. In Python: model.load_state_dict(safetensors.torch.load_file(\"{}\")).\nPixels in [0, 1] \
          are normalised first: mean {:?}, standard deviation {:?}.",
         arguments.out.display(),
         arguments.out.display(),
-        model.config.preprocessing.mean,
-        model.config.preprocessing.std
+        mean,
+        std
     ));
     Ok(())
 }

@@ -3,8 +3,8 @@
 use burn::tensor::Device;
 
 use super::{
-    Architecture, FaceCnn, FaceCnnConfig, Network, PreActResNet, PreActResNetConfig, ResNet, ResNetConfig,
-    Size, Stem, Vgg, VggConfig, VggHead, Vit, VitConfig, WideResNet, WideResNetConfig,
+    Architecture, FaceCnn, FaceCnnConfig, FaceNet, FaceNetConfig, Network, PreActResNet, PreActResNetConfig,
+    ResNet, ResNetConfig, Size, Stem, Vgg, VggConfig, VggHead, Vit, VitConfig, WideResNet, WideResNetConfig,
 };
 use crate::Seed;
 
@@ -23,6 +23,8 @@ pub enum Blueprint {
     ResNet(ResNetConfig),
     /// See [`WideResNet`].
     WideResNet(WideResNetConfig),
+    /// See [`FaceNet`].
+    FaceNet(FaceNetConfig),
 }
 
 impl Blueprint {
@@ -66,6 +68,7 @@ impl Blueprint {
             A::Resnet18Cifar => resnet(ResNetConfig::DEPTH_18, false, Stem::Cifar),
             A::Resnet34Cifar => resnet(ResNetConfig::DEPTH_34, false, Stem::Cifar),
             A::Resnet50Cifar => resnet(ResNetConfig::DEPTH_34, true, Stem::Cifar),
+            A::FaceNet => Self::FaceNet(FaceNetConfig { mean, std, side, ..FaceNetConfig::new(classes) }),
             A::WideResnet28x10 => wide(28, 10),
             A::WideResnet34x10 => wide(34, 10),
             A::VitTiny => vit(VitConfig::tiny(classes)),
@@ -83,6 +86,7 @@ impl Blueprint {
             Self::Vit(config) => Network::Vit(Vit::new(config, seed, device)),
             Self::ResNet(config) => Network::ResNet(ResNet::new(config, seed, device)),
             Self::WideResNet(config) => Network::WideResNet(WideResNet::new(config, seed, device)),
+            Self::FaceNet(config) => Network::FaceNet(FaceNet::new(config, seed, device)),
         }
     }
 
@@ -95,6 +99,7 @@ impl Blueprint {
             Self::Vit(config) => config.size(),
             Self::ResNet(config) => config.size(),
             Self::WideResNet(config) => config.size(),
+            Self::FaceNet(config) => config.size(),
         }
     }
 }

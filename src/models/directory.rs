@@ -52,7 +52,7 @@ pub struct ModelConfig {
     pub format_version: u32,
     /// What to build.
     pub architecture: Architecture,
-    /// Class names in the order of the logits.
+    /// Class names in the order of the logits. None where the network ends in an embedding, before a head.
     pub classes: Vec<String>,
     /// Size and normalisation of the pictures.
     pub preprocessing: Preprocessing,
@@ -81,7 +81,7 @@ impl ModelConfig {
                 self.format_version
             ));
         }
-        if self.classes.len() < 2 {
+        if self.classes.len() < 2 && !(self.classes.is_empty() && self.architecture.embeds()) {
             return Err(format!("{} classes, at least 2 expected", self.classes.len()));
         }
         let (least, multiple) = self.architecture.sides();
@@ -90,13 +90,7 @@ impl ModelConfig {
                 "preprocessing.side is {side}, expected a multiple of {multiple} from {least} to 4096"
             ));
         }
-        if self.preprocessing.std.iter().any(|std| !(std.is_finite() && *std > 0.0)) {
-            return Err("preprocessing.std must be positive".to_owned());
-        }
-        if self.preprocessing.mean.iter().any(|mean| !mean.is_finite()) {
-            return Err("preprocessing.mean must be finite".to_owned());
-        }
-        Ok(())
+        self.preprocessing.check().map_err(|reason| format!("preprocessing.{reason}"))
     }
 }
 

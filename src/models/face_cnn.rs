@@ -48,7 +48,7 @@ impl FaceCnnConfig {
 /// The network.
 #[derive(Module, Debug)]
 pub struct FaceCnn {
-    normalize: Normalize,
+    pub(super) normalize: Normalize,
     blocks: Vec<Block>,
     head: Linear,
     side: usize,

@@ -3,7 +3,9 @@
 mod blueprint;
 mod classifier;
 mod directory;
+mod face_api;
 mod face_cnn;
+mod face_net;
 #[cfg(test)]
 mod fixtures;
 mod network;
@@ -19,11 +21,14 @@ mod weights;
 mod wide_resnet;
 
 pub use crate::nn::{Precision, PrecisionError};
+pub use crate::preprocessing::{Channels, Crop, Framing, Interpolation, Preprocessing, Preset};
 pub use blueprint::Blueprint;
 pub use classifier::Classifier;
 pub use directory::{Model, ModelConfig, ModelError};
+pub use face_api::read_face_api;
 pub use face_cnn::{FaceCnn, FaceCnnConfig};
-pub use network::{Architecture, Network, Preprocessing, Trainable};
+pub use face_net::{FaceNet, FaceNetConfig};
+pub use network::{Architecture, Network, Trainable};
 pub use pre_act_resnet::{PreActResNet, PreActResNetConfig};
 pub use resnet::{ResNet, ResNetConfig, Stem};
 pub use size::Size;

@@ -6,9 +6,12 @@ use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::weights::KeyMap;
-use super::{Blueprint, Classifier, FaceCnn, PreActResNet, ResNet, Vgg, Vit, WideResNet};
+use super::{
+    Blueprint, Classifier, FaceCnn, FaceNet, FaceNetConfig, PreActResNet, ResNet, Vgg, Vit, WideResNet,
+};
 use crate::Seed;
 use crate::nn::{Frozen, Precision};
+use crate::preprocessing::{Channels, Preprocessing, Preset};
 
 /// Name of an architecture, as written in `config.json`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -71,12 +74,15 @@ pub enum Architecture {
     /// See [`WideResNet`].
     #[serde(rename = "wide_resnet34_10")]
     WideResnet34x10,
+    /// See [`FaceNet`].
+    FaceNet,
 }
 
 impl Architecture {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::FaceCnn,
+        Self::FaceNet,
         Self::Vgg16,
         Self::Vgg11Torchvision,
         Self::Vgg13Torchvision,
@@ -104,6 +110,7 @@ impl Architecture {
             Self::FaceCnn | Self::VitTiny | Self::VitSmall | Self::VitBase => (16, 16),
             Self::Vgg16 => (32, 16),
             Self::PreActResnet18 | Self::WideResnet28x10 | Self::WideResnet34x10 => (8, 8),
+            Self::FaceNet => (FaceNetConfig::LEAST_SIDE, 1),
             Self::Resnet18Cifar | Self::Resnet34Cifar | Self::Resnet50Cifar => (8, 1),
             Self::Vgg11Torchvision
             | Self::Vgg13Torchvision
@@ -122,6 +129,7 @@ impl Architecture {
         match self {
             Self::FaceCnn => 64,
             Self::Vgg16 => 112,
+            Self::FaceNet => 150,
             Self::PreActResnet18
             | Self::Resnet18Cifar
             | Self::Resnet34Cifar
@@ -134,28 +142,33 @@ impl Architecture {
 }
 
 impl Architecture {
-    /// Mean and standard deviation of pixels in `[0, 1]` that published weights are for, or that the
-    /// architecture is usually trained with. Nothing for VGG-Face, whose ports differ in it.
-    pub fn usual_mean_and_std(self) -> Option<([f32; 3], [f32; 3])> {
-        let default = Preprocessing::default();
-        match self {
-            Self::FaceCnn | Self::Vgg16 => Some((default.mean, default.std)),
-            Self::VitTiny | Self::VitSmall | Self::VitBase => Some(([0.5; 3], [0.5; 3])),
+    /// What published weights expect of pictures, or how the architecture is usually trained.
+    pub fn usual_preprocessing(self) -> Preprocessing {
+        let usual = match self {
+            Self::FaceCnn | Self::Vgg16 => Preprocessing::default(),
+            Self::FaceNet => {
+                let std = [FaceNetConfig::STD; 3];
+                Preprocessing { mean: FaceNetConfig::MEAN, std, range: 255.0, ..Preprocessing::default() }
+            }
+            Self::VitTiny | Self::VitSmall | Self::VitBase => Preset::Timm.preprocessing(),
             // RobustBench's networks take pixels as they are.
             Self::PreActResnet18
             | Self::Resnet18Cifar
             | Self::Resnet34Cifar
             | Self::Resnet50Cifar
             | Self::WideResnet28x10
-            | Self::WideResnet34x10 => Some(([0.0; 3], [1.0; 3])),
+            | Self::WideResnet34x10 => {
+                Preprocessing { mean: [0.0; 3], std: [1.0; 3], ..Preprocessing::default() }
+            }
             Self::Vgg11Torchvision
             | Self::Vgg13Torchvision
             | Self::Vgg16Torchvision
             | Self::Resnet18Imagenet
             | Self::Resnet34Imagenet
-            | Self::Resnet50Imagenet => Some(([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])),
-            Self::Vgg11Face | Self::Vgg13Face | Self::Vgg16Face => None,
-        }
+            | Self::Resnet50Imagenet => Preset::Imagenet.preprocessing(),
+            Self::Vgg11Face | Self::Vgg13Face | Self::Vgg16Face => Preset::VggFace.preprocessing(),
+        };
+        Preprocessing { side: self.usual_side(), ..usual }
     }
 }
 
@@ -166,22 +179,10 @@ impl std::fmt::Display for Architecture {
     }
 }
 
-/// What a picture goes through before the first convolution.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Preprocessing {
-    /// Side of the square input in pixels.
-    pub side: usize,
-    /// Mean of each channel (red, green, blue), in units of pixels in `[0, 1]`.
-    pub mean: [f32; 3],
-    /// Standard deviation of each channel, in the same units.
-    pub std: [f32; 3],
-}
-
-impl Default for Preprocessing {
-    /// 64 x 64, mean 0.5, standard deviation 0.25.
-    fn default() -> Self {
-        Self { side: 64, mean: [0.5; 3], std: [0.25; 3] }
+impl Architecture {
+    /// Whether it can be without a head: with no classes its logits are an embedding.
+    pub fn embeds(self) -> bool {
+        self == Self::FaceNet
     }
 }
 
@@ -201,6 +202,8 @@ pub enum Network {
     ResNet(ResNet),
     /// See [`WideResNet`].
     WideResNet(WideResNet),
+    /// See [`FaceNet`].
+    FaceNet(FaceNet),
 }
 
 impl Network {
@@ -213,8 +216,24 @@ impl Network {
         seed: Seed,
         device: &Device,
     ) -> Self {
-        let Preprocessing { side, mean, std } = *preprocessing;
-        Blueprint::new(architecture, classes, side, mean, std).build(seed, device)
+        let (mean, std) = preprocessing.unit_mean_and_std();
+        let blueprint = Blueprint::new(architecture, classes, preprocessing.side, mean, std);
+        blueprint.build(seed, device).with_channels(preprocessing.channels)
+    }
+
+    /// The network with its first layer handing on the channels in this order.
+    fn with_channels(mut self, channels: Channels) -> Self {
+        let normalize = match &mut self {
+            Self::FaceCnn(network) => &mut network.normalize,
+            Self::Vgg(network) => &mut network.normalize,
+            Self::PreActResNet(network) => &mut network.normalize,
+            Self::Vit(network) => &mut network.normalize,
+            Self::ResNet(network) => &mut network.normalize,
+            Self::WideResNet(network) => &mut network.normalize,
+            Self::FaceNet(network) => &mut network.normalize,
+        };
+        normalize.reverse_channels(channels == Channels::Bgr);
+        self
     }
 }
 
@@ -355,6 +374,7 @@ impl Network {
             Self::Vit(network) => network.key_maps(),
             Self::ResNet(network) => network.key_maps(),
             Self::WideResNet(network) => network.key_maps(),
+            Self::FaceNet(network) => network.key_maps(),
         }
     }
 }
@@ -368,6 +388,7 @@ impl Classifier for Network {
             Self::Vit(network) => network.forward(images),
             Self::ResNet(network) => network.forward(images),
             Self::WideResNet(network) => network.forward(images),
+            Self::FaceNet(network) => network.forward(images),
         }
     }
 
@@ -379,6 +400,7 @@ impl Classifier for Network {
             Self::Vit(network) => network.frozen(precision),
             Self::ResNet(network) => network.frozen(precision),
             Self::WideResNet(network) => network.frozen(precision),
+            Self::FaceNet(network) => network.frozen(precision),
         }
     }
 
@@ -390,6 +412,7 @@ impl Classifier for Network {
             Self::Vit(network) => network.classes(),
             Self::ResNet(network) => network.classes(),
             Self::WideResNet(network) => network.classes(),
+            Self::FaceNet(network) => network.classes(),
         }
     }
 
@@ -401,6 +424,7 @@ impl Classifier for Network {
             Self::Vit(network) => network.input_shape(),
             Self::ResNet(network) => network.input_shape(),
             Self::WideResNet(network) => network.input_shape(),
+            Self::FaceNet(network) => network.input_shape(),
         }
     }
 }

@@ -64,7 +64,7 @@ impl PreActResNetConfig {
 /// The network.
 #[derive(Module, Debug)]
 pub struct PreActResNet {
-    normalize: Normalize,
+    pub(super) normalize: Normalize,
     stem: Conv2d,
     blocks: Vec<Block>,
     norm: BatchNorm,

@@ -123,7 +123,7 @@ impl Stem {
 /// The network.
 #[derive(Module, Debug)]
 pub struct ResNet {
-    normalize: Normalize,
+    pub(super) normalize: Normalize,
     stem: Conv2d,
     stem_norm: BatchNorm,
     blocks: Vec<Block>,

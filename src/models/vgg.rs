@@ -96,7 +96,7 @@ impl VggConfig {
 /// The network.
 #[derive(Module, Debug)]
 pub struct Vgg {
-    normalize: Normalize,
+    pub(super) normalize: Normalize,
     blocks: Vec<Vec<Conv2d>>,
     hidden: Vec<Linear>,
     head: Linear,

@@ -93,7 +93,7 @@ impl VitConfig {
 /// The network.
 #[derive(Module, Debug)]
 pub struct Vit {
-    normalize: Normalize,
+    pub(super) normalize: Normalize,
     /// `[3 * patch * patch, width]`: the patch's channels, in each its rows.
     patches: Linear,
     /// `[1, 1, width]`.

@@ -73,7 +73,7 @@ impl WideResNetConfig {
 /// The network.
 #[derive(Module, Debug)]
 pub struct WideResNet {
-    normalize: Normalize,
+    pub(super) normalize: Normalize,
     stem: Conv2d,
     blocks: Vec<Block>,
     norm: BatchNorm,

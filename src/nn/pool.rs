@@ -16,6 +16,12 @@ pub fn relu_max_pool_2x2(input: Tensor<4>) -> Tensor<4> {
     ops::relu_max_pool_2x2(input)
 }
 
+/// Maximum over windows of `side x side` that fit whole, with any stride: `[N, C, H, W]` to
+/// `[N, C, (H - side)/stride + 1, ..]`, rounded down. By Burn's own operator.
+pub fn max_pool(input: Tensor<4>, side: usize, stride: usize) -> Tensor<4> {
+    burn::tensor::module::max_pool2d(input, MaxPoolOptions::new([side; 2]).with_stride([stride; 2]))
+}
+
 /// Mean over windows of `side x side` with stride `side`: `[N, C, H, W]` to `[N, C, H/side, W/side]`, rounded
 /// down.
 pub fn average_pool(input: Tensor<4>, side: usize) -> Tensor<4> {

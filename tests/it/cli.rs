@@ -4,6 +4,7 @@ mod attack;
 mod bad_input;
 mod certify;
 mod curve;
+mod data;
 mod doctor;
 mod experiment;
 mod resume;
