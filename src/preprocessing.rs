@@ -66,7 +66,7 @@ pub enum Channels {
     /// Red, green, blue.
     #[default]
     Rgb,
-    /// Blue, green, red, as networks from Caffe and OpenCV expect them.
+    /// Blue, green, red, as networks from Caffe and `OpenCV` expect them.
     Bgr,
 }
 
@@ -161,7 +161,7 @@ impl Preprocessing {
     /// A sentence that names the key.
     pub fn check(&self) -> Result<(), String> {
         self.framing().check()?;
-        if self.range != 1.0 && self.range != 255.0 {
+        if ![1.0, 255.0].contains(&self.range) {
             return Err(format!("range is {}, expected 1 or 255, the value of white", self.range));
         }
         if self.std.iter().any(|std| !(std.is_finite() && *std > 0.0)) {

@@ -50,11 +50,12 @@ impl Normalize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use burn::tensor::Device;
 
     #[test]
     fn each_channel_has_its_own_mean_and_they_are_turned_around_after_it() {
         let mut layer = Normalize::new(&[0.5, 0.0, 1.0], &[0.5, 1.0, 2.0]);
-        let pixel: Tensor<4> = Tensor::from_data([[[[1.0_f32]], [[0.25]], [[0.0]]]], &Default::default());
+        let pixel: Tensor<4> = Tensor::from_data([[[[1.0_f32]], [[0.25]], [[0.0]]]], &Device::default());
         let values = |layer: &Normalize| layer.forward(pixel.clone()).try_into_vec_as::<f32>().expect("f32");
         assert_eq!(values(&layer), [1.0, 0.25, -0.5]);
         layer.reverse_channels(true);

@@ -30,7 +30,7 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f32>().sqrt()
 }
 
-/// The pictures of face_recognition 1.3.0 by left edge, upper edge and side of what is shown: eyes and mouth were
+/// The pictures of `face_recognition` 1.3.0 by left edge, upper edge and side of what is shown: eyes and mouth were
 /// found by looking, the side is the mean distance from an eye to the mouth over 0.45, and the mean of the three points
 /// stands at 0.5 and 0.43 of it, as face-api aligns faces.
 const FACES: [(&str, [u32; 3]); 4] = [

@@ -1,10 +1,15 @@
 use super::*;
 use crate::data::Dataset;
 
+/// Names and contents.
+type Files = Vec<(String, Vec<u8>)>;
+/// What is done to them before they are packed.
+type Change<'a> = &'a dyn Fn(&mut Files);
+
 /// Two pictures a class and file; the pixels of record `n` of file `f` are `10 f + n`, plus 1 in green and 2 in blue.
-fn files(which: Cifar) -> Vec<(String, Vec<u8>)> {
+fn files(which: Cifar) -> Files {
     let names = which.training_files().iter().chain(which.test_files());
-    let mut files: Vec<(String, Vec<u8>)> = names
+    let mut files: Files = names
         .enumerate()
         .map(|(file, name)| {
             let mut bytes = Vec::new();
@@ -86,13 +91,13 @@ fn picture_label_and_colours_belong_together() {
 fn what_is_missing_broken_or_a_pickle_is_named() {
     let place = tempfile::tempdir().expect("temporary directory");
     let (from, out) = (place.path().join("a.tar"), place.path().join("set"));
-    let message = |change: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+    let message = |change: Change| {
         let mut files = files(Cifar::Ten);
         change(&mut files);
         write_archive(&from, &files);
         write_cifar(&out, &config(Cifar::Ten, &from)).expect_err("broken").to_string()
     };
-    let cases: [(&dyn Fn(&mut Vec<(String, Vec<u8>)>), &str); 6] = [
+    let cases: [(Change, &str); 6] = [
         (&|files| drop(files.remove(2)), "data_batch_3.bin is missing"),
         (&|files| drop(files.pop()), "batches.meta.txt is missing"),
         (&|files| files[0].1.truncate(5000), "data_batch_1.bin ends inside picture 1"),

@@ -2,7 +2,7 @@ use super::*;
 use crate::data::Dataset;
 use image::{GrayImage, Luma};
 
-/// One folder per class with so many pictures, as LFW and VGGFace2 are laid out.
+/// One folder per class with so many pictures, as LFW and `VGGFace2` are laid out.
 fn flat(classes: &[(&str, usize)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().expect("a temporary folder");
     for (class, count) in classes {

@@ -103,14 +103,17 @@ fn embeddings_and_gradients_are_those_of_pytorch() {
     }
 }
 
+/// What is done to a good manifest and good weights.
+type Change<'a> = &'a dyn Fn(&mut Vec<serde_json::Value>, &mut Vec<u8>);
+
 #[test]
 fn each_fault_is_named() {
-    let fault = |change: &dyn Fn(&mut Vec<serde_json::Value>, &mut Vec<u8>)| {
+    let fault = |change: Change| {
         let (network, mut entries, mut bytes) = narrow();
         change(&mut entries, &mut bytes);
         load(network, &entries, &bytes).expect_err("broken")
     };
-    let cases: [(&dyn Fn(&mut Vec<serde_json::Value>, &mut Vec<u8>), &str); 9] = [
+    let cases: [(Change, &str); 9] = [
         (&|_, bytes| bytes.truncate(bytes.len() - 1), "it ends inside fc"),
         (&|_, bytes| bytes.push(0), "it goes on for 1 bytes"),
         (
