@@ -165,7 +165,7 @@ def face_names(state):
 
 
 def networks(full):
-    """name -> (network, side, mean, std, change of the state dict, other side for import)."""
+    """name -> (function that makes the network, side, mean, std, change of the state dict)."""
     import timm
     from timm.models.vision_transformer import VisionTransformer
     from torchvision.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -196,24 +196,25 @@ def networks(full):
     for depth in (11, 13, 16):
         # Small: 96 is 3 x 3 features, so the pooling to 7 x 7 is seen.
         own = 224 if full else 96
-        nets[f"vgg{depth}_torchvision"] = (vgg(depth, width, own, k), own, *imagenet, None)
-        nets[f"vgg{depth}_face"] = (vgg(depth, width, side, k, face=True), side, *imagenet, face_names)
-    nets["resnet18_imagenet"] = (resnet(BasicBlock, [2, 2, 2, 2]), side, *imagenet, None)
-    nets["resnet34_imagenet"] = (resnet(BasicBlock, [3, 4, 6, 3]), side, *imagenet, None)
-    nets["resnet50_imagenet"] = (resnet(Bottleneck, [3, 4, 6, 3]), side, *imagenet, None)
+        nets[f"vgg{depth}_torchvision"] = (lambda depth=depth, own=own: vgg(depth, width, own, k), own, *imagenet, None)
+        nets[f"vgg{depth}_face"] = (lambda depth=depth: vgg(depth, width, side, k, face=True), side, *imagenet, face_names)
+    nets["resnet18_imagenet"] = (lambda: resnet(BasicBlock, [2, 2, 2, 2]), side, *imagenet, None)
+    nets["resnet34_imagenet"] = (lambda: resnet(BasicBlock, [3, 4, 6, 3]), side, *imagenet, None)
+    nets["resnet50_imagenet"] = (lambda: resnet(Bottleneck, [3, 4, 6, 3]), side, *imagenet, None)
     narrow = 64 if full else 2
-    nets["resnet18_cifar"] = (CifarResNet([2, 2, 2, 2], narrow, 1, k), cifar, *none, None)
-    nets["resnet34_cifar"] = (CifarResNet([3, 4, 6, 3], narrow, 1, k), cifar, *none, None)
-    nets["resnet50_cifar"] = (CifarResNet([3, 4, 6, 3], narrow, 4, k), cifar, *none, None)
-    nets["preact_resnet18"] = (PreActResNet18(narrow, k), cifar, *none, None)
-    nets["wide_resnet28_10"] = (WideResNet(28, wide, k) if full else WideResNet(10, wide, k), cifar, *none, None)
-    nets["wide_resnet34_10"] = (WideResNet(34 if full else 16, wide, k, sub_block1=True), cifar, *none, None)
+    nets["resnet18_cifar"] = (lambda: CifarResNet([2, 2, 2, 2], narrow, 1, k), cifar, *none, None)
+    nets["resnet34_cifar"] = (lambda: CifarResNet([3, 4, 6, 3], narrow, 1, k), cifar, *none, None)
+    nets["resnet50_cifar"] = (lambda: CifarResNet([3, 4, 6, 3], narrow, 4, k), cifar, *none, None)
+    nets["preact_resnet18"] = (lambda: PreActResNet18(narrow, k), cifar, *none, None)
+    nets["wide_resnet28_10"] = (lambda: WideResNet(28 if full else 10, wide, k), cifar, *none, None)
+    nets["wide_resnet34_10"] = (lambda: WideResNet(34 if full else 16, wide, k, sub_block1=True), cifar, *none, None)
     for name, heads in (("tiny", 3), ("small", 6), ("base", 12)):
         if full:
-            net = timm.create_model(f"vit_{name}_patch16_224", num_classes=k)
+            make = lambda name=name: timm.create_model(f"vit_{name}_patch16_224", num_classes=k)
         else:
-            net = VisionTransformer(32, 16, embed_dim=8 * heads, depth=2, num_heads=heads, num_classes=k)
-        nets[f"vit_{name}"] = (net, 224 if full else 32, *half, None)
+            make = lambda heads=heads: VisionTransformer(
+                32, 16, embed_dim=8 * heads, depth=2, num_heads=heads, num_classes=k)
+        nets[f"vit_{name}"] = (make, 224 if full else 32, *half, None)
     return nets
 
 
@@ -283,7 +284,8 @@ def goldens(out):
     out.mkdir(parents=True, exist_ok=True)
     short = lambda values: [float(f"{value:.9g}") for value in np.asarray(values, dtype=np.float64).ravel()]
     cases = {}
-    for name, (net, side, mean, std, rename) in networks(full=False).items():
+    for name, (make, side, mean, std, rename) in networks(full=False).items():
+        net = make()
         state = by_formula(rename(net.state_dict()) if rename else net.state_dict())
         back = dict(zip(rename(net.state_dict()), net.state_dict())) if rename else {key: key for key in state}
         net.load_state_dict({back[key]: value for key, value in state.items()}, strict=False)
@@ -319,10 +321,10 @@ def full(out, syfar, only):
     out.mkdir(parents=True, exist_ok=True)
     print("| architecture | parameters | logits, largest relative difference | input gradient, relative difference | cosine |")
     print("|---|---|---|---|---|")
-    for name, (net, side, mean, std, rename) in networks(full=True).items():
+    for name, (make, side, mean, std, rename) in networks(full=True).items():
         if only and name not in only:
             continue
-        net = seeded(net, side)
+        net = seeded(make(), side)
         state = rename(net.state_dict()) if rename else net.state_dict()
         weights, model, pixels = out / f"{name}.pt", out / name, out / f"{name}.npy"
         torch.save(state, weights)

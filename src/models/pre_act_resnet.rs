@@ -50,14 +50,7 @@ impl PreActResNetConfig {
 
     /// Parameters and cost.
     pub fn size(&self) -> Size {
-        let (mut channels, mut side) = (self.width, self.side);
-        let mut size = Size::default().conv([3, channels], 3, side);
-        for (outputs, stride) in self.plan() {
-            side = side_after(side, 3, stride, 1);
-            size = Block::size(size, [channels, outputs], stride, side);
-            channels = outputs;
-        }
-        size.more(2 * channels).linear(channels, self.classes, 1)
+        Block::network_size(self.width, self.side, self.plan(), self.classes)
     }
 }
 
@@ -96,11 +89,42 @@ impl Block {
         }
     }
 
-    /// A network's size with this block of `[inputs, outputs]` channels, and the side that it gives.
-    pub(super) fn size(size: Size, [inputs, outputs]: [usize; 2], stride: usize, side: usize) -> Size {
-        let size = size.conv([inputs, outputs], 3, side).conv([outputs, outputs], 3, side);
-        let size = size.more(2 * (inputs + outputs));
-        if stride == 1 && inputs == outputs { size } else { size.conv([inputs, outputs], 1, side) }
+    /// Blocks in a row behind a stem of so many channels, given the channels and stride of each; and the
+    /// channels that they end in.
+    pub(super) fn stack(
+        stem: usize,
+        plan: impl Iterator<Item = (usize, usize)>,
+        seed: Seed,
+        device: &Device,
+    ) -> (Vec<Self>, usize) {
+        let mut channels = stem;
+        let block = |(index, (outputs, stride)): (usize, (usize, usize))| {
+            let block = Self::new(channels, outputs, stride, seed.purpose("block").at(index as u64), device);
+            channels = outputs;
+            block
+        };
+        let blocks = plan.enumerate().map(block).collect();
+        (blocks, channels)
+    }
+
+    /// The size of a network of such blocks between a 3x3 stem and a BatchNorm with a linear layer.
+    pub(super) fn network_size(
+        stem: usize,
+        mut side: usize,
+        plan: impl Iterator<Item = (usize, usize)>,
+        classes: usize,
+    ) -> Size {
+        let (mut channels, mut size) = (stem, Size::default().conv([3, stem], 3, side));
+        for (outputs, stride) in plan {
+            side = side_after(side, 3, stride, 1);
+            size = size.conv([channels, outputs], 3, side).conv([outputs, outputs], 3, side);
+            size = size.more(2 * (channels + outputs));
+            if stride != 1 || channels != outputs {
+                size = size.conv([channels, outputs], 1, side);
+            }
+            channels = outputs;
+        }
+        size.more(2 * channels).linear(channels, classes, 1)
     }
 
     /// Names of its layers here and in PyTorch, given its own two names and that of the shortcut.
@@ -131,13 +155,7 @@ impl Block {
 impl PreActResNet {
     /// A network with weights drawn from a seed.
     pub fn new(config: &PreActResNetConfig, seed: Seed, device: &Device) -> Self {
-        let mut channels = config.width;
-        let block = |(index, (outputs, stride)): (usize, (usize, usize))| {
-            let block = Block::new(channels, outputs, stride, seed.purpose("block").at(index as u64), device);
-            channels = outputs;
-            block
-        };
-        let blocks = config.plan().enumerate().map(block).collect();
+        let (blocks, channels) = Block::stack(config.width, config.plan(), seed, device);
         Self {
             normalize: Normalize::new(&config.mean, &config.std),
             stem: Conv2d::same_3x3(3, config.width, seed.purpose("stem"), device),

@@ -10,7 +10,6 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::pre_act_resnet::Block;
-use super::size::side_after;
 use super::weights::{KeyMap, pair};
 use super::{Classifier, Size};
 use crate::Seed;
@@ -59,14 +58,7 @@ impl WideResNetConfig {
 
     /// Parameters and cost.
     pub fn size(&self) -> Size {
-        let (mut channels, mut side) = (WIDTHS[0], self.side);
-        let mut size = Size::default().conv([3, channels], 3, side);
-        for (outputs, stride) in self.plan() {
-            side = side_after(side, 3, stride, 1);
-            size = Block::size(size, [channels, outputs], stride, side);
-            channels = outputs;
-        }
-        size.more(2 * channels).linear(channels, self.classes, 1)
+        Block::network_size(WIDTHS[0], self.side, self.plan(), self.classes)
     }
 }
 
@@ -85,17 +77,10 @@ pub struct WideResNet {
 impl WideResNet {
     /// A network with weights drawn from a seed.
     pub fn new(config: &WideResNetConfig, seed: Seed, device: &Device) -> Self {
-        let stem = WIDTHS[0];
-        let mut channels = stem;
-        let block = |(index, (outputs, stride)): (usize, (usize, usize))| {
-            let block = Block::new(channels, outputs, stride, seed.purpose("block").at(index as u64), device);
-            channels = outputs;
-            block
-        };
-        let blocks = config.plan().enumerate().map(block).collect();
+        let (blocks, channels) = Block::stack(WIDTHS[0], config.plan(), seed, device);
         Self {
             normalize: Normalize::new(&config.mean, &config.std),
-            stem: Conv2d::same_3x3(3, stem, seed.purpose("stem"), device),
+            stem: Conv2d::same_3x3(3, WIDTHS[0], seed.purpose("stem"), device),
             blocks,
             norm: BatchNorm::new(channels, device),
             head: Linear::new(channels, config.classes, seed.purpose("head"), device),
