@@ -162,22 +162,21 @@ impl Asked<'_> {
         };
         let mut gradients = gradients.chunks_exact(3 * side * side);
         let rows = logits.chunks_exact(classes).zip(probabilities.chunks_exact(classes));
-        let places = names.into_iter().zip(predicted).zip(labels);
-        let answer = |(((picture, predicted), label), (logits, probabilities)): (
-            ((_, usize), usize),
-            (&[f32], &[f32]),
-        )| {
+        let mut answers = Vec::with_capacity(count);
+        for (((picture, predicted), label), (logits, probabilities)) in
+            names.into_iter().zip(predicted).zip(labels).zip(rows)
+        {
             let input_gradient = gradients.next().map(<[f32]>::to_vec);
-            Answer {
+            answers.push(Answer {
                 picture,
                 prediction: config.classes.get(predicted).cloned(),
                 logits: logits.to_vec(),
                 probabilities: (!config.classes.is_empty()).then(|| probabilities.to_vec()),
                 label: input_gradient.as_ref().and_then(|_| config.classes.get(label).cloned()),
                 input_gradient,
-            }
-        };
-        Ok(places.zip(rows).map(answer).collect())
+            });
+        }
+        Ok(answers)
     }
 }
 
@@ -203,13 +202,12 @@ fn write_arrays(out: &Path, model: &Model, answers: &[Answer]) -> anyhow::Result
     write_file(out, &npy_bytes(&[answers.len(), classes], &logits))?;
     let gradients: Vec<f32> =
         answers.iter().filter_map(|answer| answer.input_gradient.as_ref()).flatten().copied().collect();
-    let mut text = format!("Wrote the logits of {} pictures to {}.", answers.len(), out.display());
+    super::say(&format!("Wrote the logits of {} pictures to {}.", answers.len(), out.display()));
     if !gradients.is_empty() {
         let stem = out.file_stem().unwrap_or_default().to_string_lossy();
         let path = out.with_file_name(format!("{stem}-gradient.npy"));
         write_file(&path, &npy_bytes(&[answers.len(), 3, side, side], &gradients))?;
-        text += &format!(" The input gradients are in {}.", path.display());
+        super::say(&format!("The input gradients are in {}.", path.display()));
     }
-    super::say(&text);
     Ok(())
 }

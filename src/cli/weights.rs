@@ -80,33 +80,30 @@ pub(super) fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
 
 fn summary(config: &ModelConfig, imported: &Imported, arguments: &ImportArguments) -> String {
     let Imported { source, prefix, tensors, beside, idle, interpolated } = imported;
-    let mut text = format!(
-        "Imported {tensors} tensors into {}: {} for {} classes and pictures of {} pixels; names as in {source}",
+    let under = if prefix.is_empty() { String::new() } else { format!(", under {prefix}*") };
+    let mut lines = vec![format!(
+        "Imported {tensors} tensors into {}: {} for {} classes and pictures of {} pixels; names as in {source}{under}.",
         arguments.out.display(),
         config.architecture,
         config.classes.len(),
         config.preprocessing.side
-    );
-    if !prefix.is_empty() {
-        text += &format!(", under {prefix}*");
-    }
-    text += ".";
+    )];
     if let Some((from, to)) = interpolated {
-        text += &format!("\nPositions were interpolated from {from} x {from} to {to} x {to} patches.");
+        lines.push(format!("Positions were interpolated from {from} x {from} to {to} x {to} patches."));
     }
     if arguments.new_head {
-        text += "\nThe last layer is new and not trained.";
+        lines.push("The last layer is new and not trained.".to_owned());
     }
     if *idle > 0 {
-        text += &format!(
-            "\n{idle} tensors that no prediction depends on were left out (counters of batches and the like)."
-        );
+        let what = "that no prediction depends on were left out (counters of batches and the like)";
+        lines.push(format!("{idle} tensors {what}."));
     }
     if *beside > 0 {
-        text +=
-            &format!("\n{beside} tensors beside the weights were left out (an optimiser's and the like).");
+        lines.push(format!(
+            "{beside} tensors beside the weights were left out (an optimiser's and the like)."
+        ));
     }
-    text
+    lines.join("\n")
 }
 
 fn class_names(arguments: &ImportArguments, file: &WeightFile) -> anyhow::Result<Vec<String>> {

@@ -74,8 +74,9 @@ pub fn read_pixels(path: &Path, side: usize) -> Result<Pixels, TableError> {
 
 /// The bytes of a `.npy` file with an array of `f32`.
 pub fn npy_bytes(shape: &[usize], values: &[f32]) -> Vec<u8> {
-    let sides: String = shape.iter().map(|side| format!("{side}, ")).collect();
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}), }}", sides.trim_end());
+    let sides: Vec<String> = shape.iter().map(ToString::to_string).collect();
+    let mut header =
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", sides.join(", "));
     // Magic, version and length take ten bytes, a line feed one; the data begin at a multiple of 64.
     let padded = (header.len() + 11).next_multiple_of(64) - 10;
     header.extend(std::iter::repeat_n(' ', padded - 1 - header.len()));

@@ -125,9 +125,10 @@ mod tests {
         assert_eq!(transposed(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
         let values: Vec<f32> = (0..70 * 45).map(|i| i as f32).collect();
         let turned = transposed(&values, 70);
-        assert!(
-            (0..70).all(|row| (0..45).all(|column| turned[column * 70 + row] == values[row * 45 + column]))
-        );
+        let places = (0..70).flat_map(|row| (0..45).map(move |column| (row, column)));
+        let expected: Vec<f32> = places.map(|(row, column)| values[row * 45 + column]).collect();
+        let found: Vec<f32> = (0..70 * 45).map(|i| turned[i % 45 * 70 + i / 45]).collect();
+        assert_eq!(found, expected);
         assert_eq!(transposed(&turned, 45), values);
         assert!(transposed(&[], 0).is_empty());
     }
