@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod objectives;
+mod preprocessing;
 pub mod report;
 pub mod run;
 mod seed;

@@ -44,7 +44,7 @@ pub(super) fn attack(arguments: &AttackArguments, context: &Context) -> anyhow::
     complete(&config)?;
     let model = Model::load(&config.model, &Device::default())?;
     let side = model.config.preprocessing.side;
-    let data = Dataset::open(&config.data, side)?;
+    let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
     super::audit::check(&config, &model)?;
     at_least_a_level(&config.attack)?;
@@ -53,6 +53,7 @@ pub(super) fn attack(arguments: &AttackArguments, context: &Context) -> anyhow::
     let stored = stored(&config, &data)?;
     let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
+    super::keep_splits(layout, &data)?;
     let mut events = EventLog::open(&layout.events())?;
     events.append("attack_start", &super::provenance(config.seed, &data))?;
     let split = config.split.of(&data);

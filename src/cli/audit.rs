@@ -176,7 +176,7 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     let out = arguments.out.as_ref().context("--out is missing")?;
     complete(&config)?;
     let model = Model::load(&config.model, &Device::default())?;
-    let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
+    let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
     let audited = run(&config, &model, &data, out, arguments.resume, "audit", context)?;
     if config.checks.depth != Depth::Off {
         super::say(&format!("{}\n", checks::summary(&audited.checks)));
@@ -259,6 +259,7 @@ pub(super) fn run(
     let stored = super::stored_config(config, data, &files)?;
     let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
+    super::keep_splits(layout, data)?;
     let mut events = EventLog::open(&layout.events())?;
     events.append("audit_start", &super::provenance(config.seed, data))?;
     let checks = checked(config, model, split, layout, context)?;

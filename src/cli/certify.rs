@@ -96,11 +96,12 @@ struct Row {
 pub(super) fn certify(arguments: &CertifyArguments, context: &Context) -> anyhow::Result<()> {
     let config = resolve(arguments)?;
     let model = Model::load(&config.model, &Device::default())?;
-    let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
+    let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
     let stored = super::stored_config(&config, &data, &[&config.model.join("model.safetensors")])?;
     let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
+    super::keep_splits(layout, &data)?;
     let mut events = EventLog::open(&layout.events())?;
     events.append("certify_start", &super::provenance(config.seed, &data))?;
     let rows = all(&config, &model, config.split.of(&data), &layout.certificates(), context)?;

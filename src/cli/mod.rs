@@ -20,11 +20,14 @@ mod experiment;
 mod input;
 mod measure;
 mod metrics;
+mod models;
+mod predict;
 mod progress;
 mod setting;
 mod show;
 mod sitting;
 mod train;
+mod weights;
 mod worn;
 
 use std::io::Write as _;
@@ -35,7 +38,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
-use crate::run::{RunDir, RunError, StopFlag, install_stop_flag};
+use crate::run::{Layout, RunDir, RunError, StopFlag, install_stop_flag, write_file};
 use config::ConfigError;
 
 /// Fair adversarial robustness of image classifiers: train, attack, audit.
@@ -71,6 +74,14 @@ enum Command {
     Metrics(metrics::MetricsArguments),
     /// Compare two runs, and fail if a condition holds.
     Compare(compare::CompareArguments),
+    /// List the architectures with their parameters and costs.
+    Models(models::ModelsArguments),
+    /// Turn weights of PyTorch or safetensors into a model directory.
+    Import(weights::ImportArguments),
+    /// Write the weights of a model as safetensors under the names of PyTorch.
+    Export(weights::ExportArguments),
+    /// Logits of a model, and gradients with respect to the pixels.
+    Predict(predict::PredictArguments),
     /// Measure how fast this machine trains and attacks.
     Bench(bench::BenchArguments),
 }
@@ -137,6 +148,10 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
+        Command::Models(arguments) => models::models(&arguments),
+        Command::Import(arguments) => weights::import(&arguments),
+        Command::Export(arguments) => weights::export(&arguments),
+        Command::Predict(arguments) => predict::predict(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
     }
 }
@@ -205,6 +220,11 @@ fn stored_config(
     Ok(toml::to_string(&table)?)
 }
 
+/// Keeps the division of the pictures with the run, where it does not follow from their folders.
+fn keep_splits(layout: &Layout, data: &crate::data::Dataset) -> Result<(), RunError> {
+    data.splits.as_ref().map_or(Ok(()), |splits| write_file(&layout.splits(), splits.as_bytes()))
+}
+
 /// What the first line of a log says: how the run came about.
 fn provenance(seed: u64, data: &crate::data::Dataset) -> serde_json::Value {
     serde_json::json!({
@@ -225,6 +245,13 @@ fn same_classes(model: &[String], data: &[String], from: &Path) -> anyhow::Resul
     if model == data {
         return Ok(());
     }
+    anyhow::ensure!(
+        !model.is_empty(),
+        "the model {} gives embeddings and knows no classes. Train a head on it: syfar train --set model.from={} \
+         --set model.new_head=true",
+        from.display(),
+        from.display()
+    );
     let missing = |of: &[String], from: &[String]| -> String {
         let names: Vec<&str> =
             of.iter().filter(|name| !from.contains(name)).take(3).map(String::as_str).collect();

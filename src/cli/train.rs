@@ -12,7 +12,7 @@ use super::{Context, Interrupted};
 use crate::Seed;
 use crate::attacks::{AttackConfig, EyeglassConfig};
 use crate::data::Dataset;
-use crate::models::{Architecture, Model, ModelConfig, Preprocessing};
+use crate::models::{Architecture, Crop, Framing, Model, ModelConfig, Preprocessing};
 use crate::objectives::ObjectiveConfig;
 use crate::run::{EventLog, RunError};
 use crate::train::{EpochReport, Job, Observer, StepReport, TrainConfig, TrainOutcome};
@@ -70,6 +70,8 @@ pub(super) struct ModelSection {
     pub preprocessing: Preprocessing,
     /// A model directory to start from instead of random weights; it then decides the keys above.
     pub from: Option<PathBuf>,
+    /// What is kept of a picture, where that is not what the model of `from` says.
+    pub crop: Option<Crop>,
     /// Keep the body of that model and draw a new last layer, for other classes.
     pub new_head: bool,
 }
@@ -106,7 +108,7 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
         let missing = "no data set: give --data DIR, or `data = \"DIR\"` in the file";
         return Err(ConfigError::Value(missing.to_owned()).into());
     }
-    let data = Dataset::open(&config.data, side(&config)?)?;
+    let data = Dataset::open(&config.data, framing(&config)?)?;
     let outcome = run(&config, &data, out, arguments.resume, "train", context)?;
     match outcome {
         TrainOutcome::Finished { best_epoch, validation, seconds } => {
@@ -124,12 +126,14 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
     }
 }
 
-/// The side of the pictures that a configuration asks for.
-pub(super) fn side(config: &TrainRunConfig) -> anyhow::Result<usize> {
-    match &config.model.from {
-        None => Ok(config.model.preprocessing.side),
-        Some(from) => Ok(Model::load(from, &Device::default())?.config.preprocessing.side),
-    }
+/// How a configuration wants the pictures.
+pub(super) fn framing(config: &TrainRunConfig) -> anyhow::Result<Framing> {
+    let mut framing = match &config.model.from {
+        None => config.model.preprocessing.framing(),
+        Some(from) => Model::load(from, &Device::default())?.config.preprocessing.framing(),
+    };
+    framing.crop = config.model.crop.unwrap_or(framing.crop);
+    Ok(framing)
 }
 
 /// Trains into a run directory, which is made, or gone on with if `resume` is set.
@@ -154,6 +158,7 @@ pub(super) fn run(
     let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
     let mut events = EventLog::open(&layout.events())?;
+    super::keep_splits(layout, data)?;
     events.append("train_start", &super::provenance(config.seed, data))?;
     let mut observer = TrainObserver { events, progress: None, name: name.to_owned(), robust: None };
     let job = Job {
@@ -181,29 +186,37 @@ pub(super) fn run(
 
 /// The model to start from, with the classes of the data.
 pub(super) fn start_model(config: &TrainRunConfig, data: &Dataset) -> anyhow::Result<Model> {
+    let ModelSection { architecture, preprocessing, from, crop, new_head } = &config.model;
     let device = Device::default().autodiff();
-    let Some(from) = &config.model.from else {
-        if config.model.new_head {
-            let missing =
-                "model.new_head is true and model.from is missing: give the model directory to start from";
-            return Err(ConfigError::Value(missing.to_owned()).into());
+    let seed = Seed::new(config.seed).purpose("weights");
+    let Some(from) = from else {
+        for (key, given) in [("new_head", *new_head), ("crop", crop.is_some())] {
+            if given {
+                let missing = format!(
+                    "model.{key} is given and model.from is missing: give the model directory to start from"
+                );
+                return Err(ConfigError::Value(missing).into());
+            }
         }
-        let ModelSection { architecture, preprocessing, .. } = &config.model;
         let model = ModelConfig::new(*architecture, data.classes.clone(), preprocessing.clone());
         model.check().map_err(|reason| ConfigError::Value(format!("model.{reason}")))?;
-        let network = model.build(Seed::new(config.seed).purpose("weights"), &device);
+        let network = model.build(seed, &device);
         return Ok(Model { config: model, network });
     };
-    if config.model.new_head {
-        let seed = Seed::new(config.seed).purpose("weights");
-        return Ok(Model::load_with_new_head(from, data.classes.clone(), seed, &device)?);
+    let mut model = if *new_head {
+        Model::load_with_new_head(from, data.classes.clone(), seed, &device)?
+    } else {
+        let model = Model::load(from, &device)?;
+        super::same_classes(&model.config.classes, &data.classes, from).map_err(|error| {
+            anyhow::anyhow!(
+                "{error} To keep its body under a new head for these classes: --set model.new_head=true"
+            )
+        })?;
+        model
+    };
+    if let Some(crop) = crop {
+        model.config.preprocessing.crop = *crop;
     }
-    let model = Model::load(from, &device)?;
-    super::same_classes(&model.config.classes, &data.classes, from).map_err(|error| {
-        anyhow::anyhow!(
-            "{error} To keep its body under a new head for these classes: --set model.new_head=true"
-        )
-    })?;
     Ok(model)
 }
 

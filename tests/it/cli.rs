@@ -4,10 +4,12 @@ mod attack;
 mod bad_input;
 mod certify;
 mod curve;
+mod data;
 mod doctor;
 mod experiment;
 mod resume;
 mod tables;
+mod weights;
 mod whole;
 mod worn;
 

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// For each module the modules that it may use; ARCHITECTURE.md says why.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("seed", &[]),
+    ("preprocessing", &[]),
     ("metrics", &["seed"]),
-    ("data", &["seed"]),
+    ("data", &["preprocessing", "seed"]),
     ("nn", &["seed"]),
-    ("models", &["nn", "seed"]),
+    ("models", &["nn", "preprocessing", "seed"]),
     ("attacks", &["data", "models", "seed"]),
     ("objectives", &["attacks", "models", "data", "metrics", "seed"]),
     ("run", &[]),

@@ -136,10 +136,13 @@ fn timed(plan: &Plan, cell: &Cell) -> anyhow::Result<f64> {
     };
     let Some(mut config) = config else { anyhow::bail!("its values are not chosen yet") };
     if config.model.from.as_ref().is_some_and(|from| !from.exists()) {
+        // The network that is described beside it takes as long.
         config.model.from = None;
+        config.model.new_head = false;
+        config.model.crop = None;
     }
     pictures::prepare(plan, cell)?;
-    let data = Dataset::open(&config.data, train::side(&config)?)?;
+    let data = Dataset::open(&config.data, train::framing(&config)?)?;
     let model = train::start_model(&config, &data)?;
     let side = model.config.preprocessing.side;
     let shape = [3, side, side];
