@@ -19,5 +19,6 @@ mod seed;
 pub mod smoothing;
 pub mod tables;
 pub mod train;
+pub mod watch;
 
 pub use seed::{Seed, stable_hash};

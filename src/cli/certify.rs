@@ -17,7 +17,7 @@ use crate::Seed;
 use crate::data::{Dataset, Split};
 use crate::models::{Model, Victim};
 use crate::report::{Align, Table};
-use crate::run::{EventLog, write_file};
+use crate::run::write_file;
 use crate::smoothing::{Certificate, Outcome, SmoothedFigures, Smoothing, SmoothingConfig};
 
 #[derive(clap::Args)]
@@ -101,8 +101,8 @@ pub(super) fn certify(arguments: &CertifyArguments, context: &Context) -> anyhow
     let stored = super::stored_config(&config, &data, &[&config.model.join("model.safetensors")])?;
     let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
-    let mut events = EventLog::open(&layout.events())?;
-    events.append("certify_start", &super::provenance(config.seed, &data))?;
+    let mut events = context.events(layout)?;
+    events.append("certify_start", &super::provenance(config.seed, &data, serde_json::Value::Null))?;
     let rows = all(&config, &model, config.split.of(&data), &layout.certificates(), context)?;
     let outcomes: Vec<Outcome> = rows
         .iter()

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// For each module the modules that it may use; ARCHITECTURE.md says why.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("seed", &[]),
     ("metrics", &["seed"]),
     ("data", &["seed"]),
@@ -20,6 +20,8 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("train", &["objectives", "attacks", "models", "data", "metrics", "run", "seed"]),
     ("report", &["metrics", "seed"]),
     ("tables", &["metrics", "seed"]),
+    ("watch", &["metrics", "run", "seed"]),
+    ("tensorboard", &["metrics", "run", "watch"]),
     (
         "cli",
         &[
@@ -36,7 +38,9 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "seed",
             "smoothing",
             "tables",
+            "tensorboard",
             "train",
+            "watch",
         ],
     ),
     ("lib", &["seed"]),

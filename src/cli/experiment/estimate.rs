@@ -218,13 +218,14 @@ struct Timer {
 }
 
 impl Observer for Timer {
-    fn step(&mut self, report: &StepReport) {
+    fn step(&mut self, report: &StepReport) -> Result<(), RunError> {
         self.seconds = report.seconds;
         self.steps = report.steps;
         self.made += 1;
         if self.made == 2 {
             self.stop.request();
         }
+        Ok(())
     }
 
     fn epoch(&mut self, _report: &EpochReport) -> Result<(), RunError> {
