@@ -18,6 +18,7 @@ pub mod run;
 mod seed;
 pub mod smoothing;
 pub mod tables;
+pub mod tensorboard;
 pub mod train;
 pub mod watch;
 

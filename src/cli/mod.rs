@@ -24,6 +24,7 @@ mod progress;
 mod setting;
 mod show;
 mod sitting;
+mod tensorboard;
 mod train;
 mod watch;
 mod worn;
@@ -68,6 +69,8 @@ enum Command {
     Experiment(experiment::ExperimentArguments),
     /// Show a run while it goes on: in the terminal, as text, or as a page.
     Watch(watch::WatchArguments),
+    /// Write event files for TensorBoard from the logs of runs.
+    Tensorboard(tensorboard::TensorboardArguments),
     /// Print the figures of finished audits side by side.
     Show(show::ShowArguments),
     /// Figures of predictions or a confusion matrix of any program.
@@ -164,6 +167,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Doctor(arguments) => doctor::doctor(&arguments, &Context::stoppable()?),
         Command::Experiment(arguments) => experiment::experiment(&arguments, &Context::stoppable()?),
         Command::Watch(arguments) => watch::watch(&arguments),
+        Command::Tensorboard(arguments) => tensorboard::tensorboard(&arguments),
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),

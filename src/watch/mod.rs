@@ -4,11 +4,15 @@
 //! after its end, and as a copy on another machine.
 
 mod heat;
+mod http;
+mod page;
 mod payload;
 mod terminal;
 mod view;
 mod words;
 
+pub use http::{Access, Server};
+pub use page::page_state;
 pub use payload::{AuditBatch, AuditFigures, Epoch, Start, Step, TrainEnd, Validating, Validation};
 pub use terminal::{Look, draw, text};
 pub use view::{AuditView, LogLine, Point, RunView, Status};

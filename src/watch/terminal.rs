@@ -80,7 +80,7 @@ fn titled(title: &str) -> Block<'_> {
 }
 
 /// What the status is called, and its colour.
-fn status(status: &Status) -> (String, Color) {
+pub(super) fn status(status: &Status) -> (String, Color) {
     match status {
         Status::Waiting => ("no event yet".to_owned(), Color::Reset),
         Status::Running => ("running".to_owned(), Color::Cyan),
@@ -115,7 +115,7 @@ fn heading(view: &RunView, look: &Look, width: u16) -> Vec<Line<'static>> {
 }
 
 /// What is being done, how fast, and how long it will take.
-fn now(view: &RunView) -> Vec<String> {
+pub(super) fn now(view: &RunView) -> Vec<String> {
     let mut words = Vec::new();
     match (&view.start.objective, &view.start.attack) {
         (Some(objective), _) => words.push(shown(objective)),

@@ -8,6 +8,7 @@ mod doctor;
 mod experiment;
 mod resume;
 mod tables;
+mod watch;
 mod whole;
 mod worn;
 
