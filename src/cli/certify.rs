@@ -17,8 +17,9 @@ use crate::Seed;
 use crate::data::{Dataset, Split};
 use crate::models::{Model, Victim};
 use crate::report::{Align, Table};
-use crate::run::write_file;
+use crate::run::{EventLog, Pace, write_file};
 use crate::smoothing::{Certificate, Outcome, SmoothedFigures, Smoothing, SmoothingConfig};
+use crate::watch::AuditBatch;
 
 #[derive(clap::Args)]
 pub(super) struct CertifyArguments {
@@ -103,7 +104,7 @@ pub(super) fn certify(arguments: &CertifyArguments, context: &Context) -> anyhow
     let layout = directory.layout();
     let mut events = context.events(layout)?;
     events.append("certify_start", &super::provenance(config.seed, &data, serde_json::Value::Null))?;
-    let rows = all(&config, &model, config.split.of(&data), &layout.certificates(), context)?;
+    let rows = all(&config, &model, config.split.of(&data), &layout.certificates(), &mut events, context)?;
     let outcomes: Vec<Outcome> = rows
         .iter()
         .map(|row| Outcome { label: row.class, prediction: row.prediction, radius: row.radius })
@@ -151,6 +152,7 @@ fn all(
     model: &Model,
     split: &Split,
     path: &Path,
+    events: &mut EventLog,
     context: &Context,
 ) -> anyhow::Result<Vec<Row>> {
     let seed = Seed::new(config.seed);
@@ -171,9 +173,11 @@ fn all(
     let smoothing =
         Smoothing { victim: &victim, config: config.smoothing, batch_size: config.batch_size, seed };
     let mut bar = Progress::new("certify", wanted.len() as u64, rows.len() as u64);
+    let mut pace = Pace::of_lines();
     for &position in wanted.iter().filter(|&&position| !done.contains(&split.paths()[position])) {
         if context.stop.requested() {
             bar.finish();
+            events.append("stopped", &serde_json::json!({}))?;
             return Err(Interrupted { resume: super::resume_command() }.into());
         }
         let Certificate { prediction, radius, votes } =
@@ -187,6 +191,18 @@ fn all(
         let failed = || format!("cannot write {}: is the disk full?", path.display());
         file.write_all(&written).and_then(|()| file.sync_data()).with_context(failed)?;
         bar.set(rows.len() as u64, "");
+        if pace.due() || rows.len() == wanted.len() {
+            let batch = AuditBatch {
+                attack: "smoothing".to_owned(),
+                stage: "certify".to_owned(),
+                done: rows.len() as u64,
+                total: wanted.len() as u64,
+                rows_per_second: bar.speed(),
+                seconds_left: bar.seconds_left(),
+                ..AuditBatch::default()
+            };
+            events.append("audit_batch", &batch)?;
+        }
     }
     bar.finish();
     Ok(rows)

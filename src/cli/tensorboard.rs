@@ -49,7 +49,9 @@ pub(super) fn tensorboard(arguments: &TensorboardArguments) -> anyhow::Result<()
 /// where the run has saved them.
 fn worst_pair(run: &Path, events: &[Event]) -> anyhow::Result<Vec<(String, Picture)>> {
     let mut view = RunView::default();
-    events.iter().for_each(|event| view.take(event));
+    for event in events {
+        view.take(event);
+    }
     let (Some(attack), Some((_, matrix))) = (view.audits.first().map(|audit| &audit.attack), &view.matrix)
     else {
         return Ok(Vec::new());

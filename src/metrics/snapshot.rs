@@ -65,14 +65,23 @@ pub struct Cells {
 }
 
 impl Cells {
-    /// Share of `label` that ended in `other`; `None` where nothing was counted or there is no such cell.
-    pub fn rate(&self, label: usize, other: usize) -> Option<f64> {
+    /// How many of `label` ended in `other`, of how many; `None` where there is no such cell.
+    pub fn counted(&self, label: usize, other: usize) -> Option<[u64; 2]> {
         let row = self.counts.get(label)?;
         let of = match &self.attempts {
             Some(attempts) => *attempts.get(label)?.get(other)?,
             None => row.iter().sum(),
         };
-        let count = *row.get(other)?;
+        Some([*row.get(other)?, of])
+    }
+
+    /// Share of `label` that ended in `other`; `None` where nothing was counted or there is no such cell.
+    pub fn rate(&self, label: usize, other: usize) -> Option<f64> {
+        self.counted(label, other).and_then(Self::share)
+    }
+
+    /// A count and of how many as a share; `None` of nothing.
+    pub fn share([count, of]: [u64; 2]) -> Option<f64> {
         (of > 0).then(|| count as f64 / of as f64)
     }
 }

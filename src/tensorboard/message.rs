@@ -128,6 +128,6 @@ mod tests {
         assert_eq!(found, expected.concat());
         let picture = Picture { width: 2, height: 3, png: vec![7] };
         let found = event(1.0, 0, "a", &Value::Picture(picture));
-        assert_eq!(found[15..], [16 - 2, 0x0A, 1, b'a', 0x22, 9, 0x08, 3, 0x10, 2, 0x18, 3, 0x22, 1, 7]);
+        assert_eq!(found[14..], [14, 0x0A, 1, b'a', 0x22, 9, 0x08, 3, 0x10, 2, 0x18, 3, 0x22, 1, 7]);
     }
 }

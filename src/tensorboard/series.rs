@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::message::{Value, event, version};
 use super::{Picture, heat_map, record};
-use crate::metrics::Snapshot;
+use crate::metrics::{Cells, Snapshot};
 use crate::run::Event;
-use crate::watch::{AuditBatch, AuditFigures, Epoch, Step};
+use crate::watch::{AuditBatch, AuditFigures, Epoch, Step, data_of};
 
 /// Most heat maps of a series; TensorBoard keeps ten unless it is told otherwise.
 const MOST_PICTURES: usize = 20;
@@ -80,9 +80,7 @@ impl Series {
     }
 
     fn audit(&mut self, at: (f64, u64), attack: &str, figures: &AuditFigures) {
-        let share = |counts: Option<[u64; 2]>| {
-            counts.filter(|[_, of]| *of > 0).map(|[count, of]| count as f64 / of as f64)
-        };
+        let share = |counts: Option<[u64; 2]>| counts.and_then(Cells::share);
         self.scalar(at, "audit/clean_accuracy", share(figures.clean));
         self.scalar(at, format!("audit/{attack}/robust_accuracy"), share(figures.robust));
         self.scalar(at, format!("audit/{attack}/targeted_success"), share(figures.targeted));
@@ -117,23 +115,23 @@ impl Series {
 pub fn event_file(events: &[Event], pictures: Vec<(String, Picture)>) -> Vec<u8> {
     let mut series = Series::default();
     let (mut attack, mut last) = (String::new(), (0.0, 0));
-    for Event { time, kind, data } in events {
-        // Data of another form are as good as none.
-        match kind.as_str() {
-            "step" => series.step(*time, &read::<Step>(data)),
-            "epoch" => series.epoch(*time, &read::<Epoch>(data)),
+    for told in events {
+        let time = told.time;
+        match told.kind.as_str() {
+            "step" => series.step(time, &data_of::<Step>(told)),
+            "epoch" => series.epoch(time, &data_of::<Epoch>(told)),
             "audit_batch" => {
-                let batch: AuditBatch = read(data);
+                let batch: AuditBatch = data_of(told);
                 if attack.is_empty() {
                     attack.clone_from(&batch.attack);
                 }
-                last = (*time, batch.done);
+                last = (time, batch.done);
                 series.audit(last, &batch.attack, &batch.figures);
             }
-            "audit_end" if !attack.is_empty() => series.audit((*time, last.1), &attack, &read(data)),
+            "audit_end" if !attack.is_empty() => series.audit((time, last.1), &attack, &data_of(told)),
             _ => {}
         }
-        last.0 = *time;
+        last.0 = time;
     }
     for (tag, picture) in pictures {
         series.add(last, tag, Value::Picture(picture));
@@ -148,10 +146,6 @@ pub fn event_file(events: &[Event], pictures: Vec<(String, Picture)>) -> Vec<u8>
         record::append(&mut file, &event(point.time, point.step, tag, &point.value));
     }
     file
-}
-
-fn read<T: serde::de::DeserializeOwned + Default>(data: &serde_json::Value) -> T {
-    serde_json::from_value(data.clone()).unwrap_or_default()
 }
 
 #[cfg(test)]

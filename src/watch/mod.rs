@@ -13,6 +13,7 @@ mod words;
 
 pub use http::{Access, Server};
 pub use page::page_state;
-pub use payload::{AuditBatch, AuditFigures, Epoch, Start, Step, TrainEnd, Validating, Validation};
+pub use payload::{AuditBatch, AuditFigures, Epoch, Start, Step, TrainEnd, Validating, Validation, data_of};
 pub use terminal::{Look, draw, text};
 pub use view::{AuditView, LogLine, Point, RunView, Status};
+pub use words::duration;

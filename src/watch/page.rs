@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::terminal::{Look, now, status};
 use super::view::{AuditView, LogLine, Point, RunView, Status};
 use super::words::{share, shown};
+use crate::metrics::Cells;
 
 /// The state of a page. All text in it may be shown as text.
 #[derive(Serialize)]
@@ -94,8 +95,11 @@ fn figures(view: &RunView) -> Vec<[String; 3]> {
         ];
         for (name, counts) in counts {
             let Some([count, of]) = counts else { continue };
-            let rate = (of > 0).then(|| count as f64 / of as f64);
-            figures.push([name.to_owned(), share(rate), format!("{count} of {of}, {}", shown(attack))]);
+            figures.push([
+                name.to_owned(),
+                share(Cells::share([count, of])),
+                format!("{count} of {of}, {}", shown(attack)),
+            ]);
         }
     }
     figures
@@ -105,16 +109,7 @@ fn matrix(view: &RunView) -> Option<Matrix> {
     let (of, snapshot) = view.matrix.as_ref()?;
     let cells = snapshot.cells.as_ref();
     let sides = cells.map_or(0, |cells| cells.counts.len());
-    let cell = |label: usize, other: usize| {
-        let cells = cells?;
-        let row = cells.counts.get(label)?;
-        let count = *row.get(other)?;
-        let of = match &cells.attempts {
-            Some(attempts) => *attempts.get(label)?.get(other)?,
-            None => row.iter().sum(),
-        };
-        Some([count, of])
-    };
+    let cell = |label, other| cells.and_then(|cells| cells.counted(label, other));
     let row = |label| (0..sides).map(|other| cell(label, other).unwrap_or_default()).collect();
     let pairs = snapshot.pairs.iter().map(|pair| Pair {
         from: view.class(pair.from),

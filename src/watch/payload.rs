@@ -3,9 +3,16 @@
 //! Reading is lenient: a key that is missing is absent, one that is not known is passed over, so that a log of an
 //! older or a newer version shows what it can.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::Snapshot;
+use crate::run::Event;
+
+/// The data of an event; nothing, where they are not what they should be.
+pub fn data_of<T: DeserializeOwned + Default>(event: &Event) -> T {
+    serde_json::from_value(event.data.clone()).unwrap_or_default()
+}
 
 /// A run begins or goes on: `train_start`, `audit_start`, `attack_start`, `certify_start`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

@@ -9,7 +9,7 @@ use ratatui::widgets::{Block, Paragraph, Widget};
 use super::heat::{Heat, letter, style};
 use super::words::{clock, duration, share, shown};
 use super::{RunView, Status};
-use crate::metrics::Snapshot;
+use crate::metrics::{Cells, Snapshot};
 
 /// Columns of the figures beside the matrix.
 const FIGURES: u16 = 44;
@@ -141,7 +141,8 @@ pub(super) fn now(view: &RunView) -> Vec<String> {
         ));
     }
     if let Some((speed, unit)) = view.speed {
-        words.push(format!("{speed:.0} {unit}"));
+        let digits = usize::from(speed < 10.0);
+        words.push(format!("{speed:.digits$} {unit}"));
     }
     if let Some(seconds) = view.seconds_left {
         words.push(format!("{} left", duration(seconds)));
@@ -186,8 +187,7 @@ fn figure_lines(view: &RunView, height: u16) -> Vec<Line<'static>> {
         }
         for (name, counts) in counted {
             let Some([count, of]) = counts else { continue };
-            let rate = (of > 0).then(|| count as f64 / of as f64);
-            lines.push(figure(name, &share(rate), &format!("{count} of {of}")));
+            lines.push(figure(name, &share(Cells::share([count, of])), &format!("{count} of {of}")));
         }
     }
     if let Some((_, snapshot)) = &view.matrix {

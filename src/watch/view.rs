@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 
-use super::payload::{AuditBatch, AuditFigures, Epoch, Start, Step, TrainEnd, Validating, Validation};
+use super::payload::{
+    AuditBatch, AuditFigures, Epoch, Start, Step, TrainEnd, Validating, Validation, data_of,
+};
 use super::words::{duration, share, shown};
 use crate::metrics::Snapshot;
 use crate::run::{Event, News};
@@ -122,11 +123,6 @@ pub struct RunView {
     stride: usize,
 }
 
-/// The data of an event, as far as it is what it should be.
-fn read<T: DeserializeOwned + Default>(event: &Event) -> T {
-    serde_json::from_value(event.data.clone()).unwrap_or_default()
-}
-
 impl RunView {
     /// Takes in what a follower found.
     pub fn take_all(&mut self, news: &News) {
@@ -152,13 +148,13 @@ impl RunView {
             self.ended = None;
         }
         let line = match event.kind.as_str() {
-            "step" => self.take_step(read(event)),
+            "step" => self.take_step(data_of(event)),
             "validation" => {
-                self.validating = Some(read(event));
+                self.validating = Some(data_of(event));
                 None
             }
-            "epoch" => self.take_epoch(read(event)),
-            "audit_batch" => self.take_batch(read(event)),
+            "epoch" => Some(self.take_epoch(data_of(event))),
+            "audit_batch" => self.take_batch(data_of(event)),
             "stopped" => {
                 self.ended = Some(Status::Stopped);
                 Some("stopped; go on with --resume".to_owned())
@@ -168,7 +164,7 @@ impl RunView {
                 self.ended = Some(Status::Failed(cause.clone()));
                 Some(format!("failed: {cause}"))
             }
-            kind if starts => Some(self.take_start(kind, read(event))),
+            kind if starts => Some(self.take_start(kind, data_of(event))),
             kind if ends => Some(self.take_end(kind, event)),
             kind => Some(format!("{} {}", shown(kind), shown(&event.data.to_string()))),
         };
@@ -231,7 +227,7 @@ impl RunView {
         None
     }
 
-    fn take_epoch(&mut self, epoch: Epoch) -> Option<String> {
+    fn take_epoch(&mut self, epoch: Epoch) -> String {
         self.validating = None;
         self.speed = epoch.images_per_second.map(|speed| (speed, "images/s"));
         if epoch.best {
@@ -251,19 +247,17 @@ impl RunView {
             robust: epoch.validation.and_then(|found| found.robust_accuracy),
             a1: epoch.confusion.as_ref().and_then(|found| found.a1),
         });
-        let mut text = format!("epoch {}", epoch.epoch);
-        for (name, value) in &epoch.terms {
-            text += &format!("  {} {value:.3}", shown(name));
-        }
+        let mut words = vec![format!("epoch {}", epoch.epoch)];
+        words.extend(epoch.terms.iter().map(|(name, value)| format!("{} {value:.3}", shown(name))));
         if let Some(found) = epoch.validation {
-            text += &format!("  clean {}", share(found.clean_accuracy));
-            text += &format!("  robust {}", share(found.robust_accuracy));
+            words.push(format!("clean {}", share(found.clean_accuracy)));
+            words.push(format!("robust {}", share(found.robust_accuracy)));
         }
         if epoch.best {
-            text += "  best so far";
+            words.push("best so far".to_owned());
         }
         self.epoch = Some(epoch);
-        Some(text)
+        words.join("  ")
     }
 
     /// Adds a point. A training that was resumed may tell of an epoch again.
@@ -316,13 +310,13 @@ impl RunView {
         (self.seconds_left, self.validating) = (None, None);
         let kind = shown(kind.trim_end_matches("_end"));
         if kind == "train" {
-            let end: TrainEnd = read(event);
+            let end: TrainEnd = data_of(event);
             self.best_epoch = end.best_epoch.or(self.best_epoch);
             let best = end.best_epoch.map_or_else(String::new, |epoch| format!("; kept epoch {epoch}"));
             let time = end.seconds.map_or_else(String::new, |seconds| format!(" in {}", duration(seconds)));
             return format!("train is done{time}{best}");
         }
-        let figures: AuditFigures = read(event);
+        let figures: AuditFigures = data_of(event);
         if let Some((of, matrix)) = figures.matrix() {
             // The attack of the audit is the first; the points of its curve came after it.
             let attack =

@@ -8,8 +8,8 @@ pub(super) fn share(value: Option<f64>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
 }
 
-/// A span of time in its two largest units.
-pub(super) fn duration(seconds: f64) -> String {
+/// A span of time in its two largest units, such as `2 h 05 min`; `?` for what is none.
+pub fn duration(seconds: f64) -> String {
     // Beyond any run, and numbers that are none.
     if !(0.0..1e11).contains(&seconds) {
         return "?".to_owned();

@@ -3,9 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::metrics::Cells;
 
-/// What `event_file` makes of [`log`] and [`dot`]. `scripts/tensorboard/read.py` read it with TensorBoard 2.20.0 and
+/// What `event_file` makes of [`log`] and [`dot`]. `scripts/tensorboard/read.py` read it with TensorBoard 2.21.0 and
 /// printed `golden.txt`.
 const GOLDEN: &[u8] = include_bytes!("../../../assets/tensorboard/golden.tfevents");
 

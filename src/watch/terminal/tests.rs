@@ -105,7 +105,7 @@ fn an_audit_as_text() {
     ]);
     insta::assert_snapshot!(text(&view, &LOOK, 90, 26), @r"
     runs/a  audit  running
-    eyeglasses · eyeglasses targeted, 24/32 rows · 2 rows/s · 4 s left
+    eyeglasses · eyeglasses targeted, 24/32 rows · 2.0 rows/s · 4 s left
     █████████████████████████████████████████████░░░░░░░░░░░░░░░  75 %
     ┌ figures ─────────────────────────────────┐┌ targeted success, eyeglasses ──────────────┐
     │clean accuracy   0.875   7 of 8           ││ANNA       \ 7                              │

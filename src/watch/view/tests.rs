@@ -12,7 +12,9 @@ fn event(time: f64, kind: &str, data: Value) -> Event {
 
 fn view(events: &[Event]) -> RunView {
     let mut view = RunView::default();
-    events.iter().for_each(|event| view.take(event));
+    for event in events {
+        view.take(event);
+    }
     view
 }
 
