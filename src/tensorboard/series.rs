@@ -15,7 +15,13 @@ const MOST_PICTURES: usize = 20;
 struct Point {
     time: f64,
     step: u64,
-    value: Value,
+    held: Held,
+}
+
+/// A value, or what a heat map is made of once it is known that it is kept.
+enum Held {
+    Value(Value),
+    Cells(Cells),
 }
 
 /// All values by tag.
@@ -26,18 +32,18 @@ struct Series {
 
 impl Series {
     /// A value. A run that was resumed may tell of a step again: the later value counts, as in the run.
-    fn add(&mut self, at: (f64, u64), tag: String, value: Value) {
+    fn add(&mut self, at: (f64, u64), tag: String, held: Held) {
         let points = self.tags.entry(tag).or_default();
         while points.last().is_some_and(|point| point.step >= at.1) {
             points.pop();
         }
-        points.push(Point { time: at.0, step: at.1, value });
+        points.push(Point { time: at.0, step: at.1, held });
     }
 
     /// A number, where there is one.
     fn scalar(&mut self, at: (f64, u64), tag: impl Into<String>, value: Option<f64>) {
         if let Some(value) = value {
-            self.add(at, tag.into(), Value::Scalar(value));
+            self.add(at, tag.into(), Held::Value(Value::Scalar(value)));
         }
     }
 
@@ -46,8 +52,8 @@ impl Series {
         self.scalar(at, format!("{tag}/a1"), matrix.a1);
         self.scalar(at, format!("{tag}/a1_normalised"), matrix.a1_normalised);
         self.scalar(at, format!("{tag}/a1_by_chance"), matrix.a1_by_chance);
-        if let Some(picture) = matrix.cells.as_ref().and_then(heat_map) {
-            self.add(at, format!("{tag}/rates"), Value::Picture(picture));
+        if let Some(cells) = &matrix.cells {
+            self.add(at, format!("{tag}/rates"), Held::Cells(cells.clone()));
         }
     }
 
@@ -88,10 +94,10 @@ impl Series {
         self.matrix(at, &format!("audit/{attack}/targeted"), figures.success.as_ref());
     }
 
-    /// Keeps a few pictures of each tag, evenly spaced, the last one among them.
+    /// Keeps a few heat maps of each tag, evenly spaced, the last one among them.
     fn thin(&mut self) {
         for points in self.tags.values_mut() {
-            let pictures = points.iter().filter(|point| matches!(point.value, Value::Picture(_))).count();
+            let pictures = points.iter().filter(|point| matches!(point.held, Held::Cells(_))).count();
             if pictures <= MOST_PICTURES {
                 continue;
             }
@@ -134,7 +140,7 @@ pub fn event_file(events: &[Event], pictures: Vec<(String, Picture)>) -> Vec<u8>
         last.0 = time;
     }
     for (tag, picture) in pictures {
-        series.add(last, tag, Value::Picture(picture));
+        series.add(last, tag, Held::Value(Value::Picture(picture)));
     }
     series.thin();
     let mut points: Vec<(&String, &Point)> =
@@ -143,7 +149,13 @@ pub fn event_file(events: &[Event], pictures: Vec<(String, Picture)>) -> Vec<u8>
     let mut file = Vec::new();
     record::append(&mut file, &version(events.first().map_or(0.0, |event| event.time)));
     for (tag, point) in points {
-        record::append(&mut file, &event(point.time, point.step, tag, &point.value));
+        let value = match &point.held {
+            Held::Value(value) => Some(value.clone()),
+            Held::Cells(cells) => heat_map(cells).map(Value::Picture),
+        };
+        if let Some(value) = value {
+            record::append(&mut file, &event(point.time, point.step, tag, &value));
+        }
     }
     file
 }
