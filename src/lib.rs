@@ -19,6 +19,8 @@ pub mod run;
 mod seed;
 pub mod smoothing;
 pub mod tables;
+pub mod tensorboard;
 pub mod train;
+pub mod watch;
 
 pub use seed::{Seed, stable_hash};

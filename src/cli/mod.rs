@@ -26,7 +26,9 @@ mod progress;
 mod setting;
 mod show;
 mod sitting;
+mod tensorboard;
 mod train;
+mod watch;
 mod weights;
 mod worn;
 
@@ -38,7 +40,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
-use crate::run::{Layout, RunDir, RunError, StopFlag, install_stop_flag, write_file};
+use crate::run::{EventLog, Layout, RunDir, RunError, StopFlag, install_stop_flag, write_file};
 use config::ConfigError;
 
 /// Fair adversarial robustness of image classifiers: train, attack, audit.
@@ -68,6 +70,10 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Train and audit data sets x models x methods x seeds, and compare the methods.
     Experiment(experiment::ExperimentArguments),
+    /// Show a run while it goes on: in the terminal, as text, or as a page.
+    Watch(watch::WatchArguments),
+    /// Write event files for TensorBoard from the logs of runs.
+    Tensorboard(tensorboard::TensorboardArguments),
     /// Print the figures of finished audits side by side.
     Show(show::ShowArguments),
     /// Figures of predictions or a confusion matrix of any program.
@@ -89,12 +95,34 @@ enum Command {
 /// Set by the first Ctrl-C or SIGTERM.
 pub(crate) struct Context {
     stop: StopFlag,
+    /// Whether events go to standard output, and what is for people to standard error.
+    json: bool,
 }
 
 impl Context {
     /// For commands that save and return when they are asked to stop.
     fn stoppable() -> anyhow::Result<Self> {
-        Ok(Self { stop: install_stop_flag()? })
+        Ok(Self { stop: install_stop_flag()?, json: false })
+    }
+
+    /// The same with events on standard output, if `json` is set.
+    fn with_json(self, json: bool) -> Self {
+        Self { json, ..self }
+    }
+
+    /// The log of a run.
+    fn events(&self, layout: &Layout) -> Result<EventLog, RunError> {
+        let log = EventLog::open(&layout.events())?;
+        Ok(if self.json { log.with_copy(Box::new(std::io::stdout())) } else { log })
+    }
+
+    /// Prints what a command came to: to standard output, unless that is for events.
+    fn say(&self, text: &str) {
+        if self.json {
+            eprintln!("{text}");
+        } else {
+            say(text);
+        }
     }
 }
 
@@ -139,12 +167,18 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(arguments) => demo::demo(&arguments, &Context::stoppable()?),
         Command::Data(command) => data::data(command),
-        Command::Train(arguments) => train::train(&arguments, &Context::stoppable()?),
-        Command::Audit(arguments) => audit::audit(&arguments, &Context::stoppable()?),
+        Command::Train(arguments) => {
+            train::train(&arguments, &Context::stoppable()?.with_json(arguments.json))
+        }
+        Command::Audit(arguments) => {
+            audit::audit(&arguments, &Context::stoppable()?.with_json(arguments.json))
+        }
         Command::Attack(arguments) => attack::attack(&arguments, &Context::stoppable()?),
         Command::Certify(arguments) => certify::certify(&arguments, &Context::stoppable()?),
         Command::Doctor(arguments) => doctor::doctor(&arguments, &Context::stoppable()?),
         Command::Experiment(arguments) => experiment::experiment(&arguments, &Context::stoppable()?),
+        Command::Watch(arguments) => watch::watch(&arguments),
+        Command::Tensorboard(arguments) => tensorboard::tensorboard(&arguments),
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
@@ -225,9 +259,9 @@ fn keep_splits(layout: &Layout, data: &crate::data::Dataset) -> Result<(), RunEr
     data.splits.as_ref().map_or(Ok(()), |splits| write_file(&layout.splits(), splits.as_bytes()))
 }
 
-/// What the first line of a log says: how the run came about.
-fn provenance(seed: u64, data: &crate::data::Dataset) -> serde_json::Value {
-    serde_json::json!({
+/// What the first line of a log says: how the run came about, and what it is about to do.
+fn provenance(seed: u64, data: &crate::data::Dataset, plan: serde_json::Value) -> serde_json::Value {
+    let mut start = serde_json::json!({
         "command": command_line(),
         "syfar_version": env!("CARGO_PKG_VERSION"),
         "git_commit": env!("SYFAR_COMMIT"),
@@ -237,7 +271,11 @@ fn provenance(seed: u64, data: &crate::data::Dataset) -> serde_json::Value {
         "seed": seed,
         "data_hash": data.hash,
         "classes": data.classes,
-    })
+    });
+    if let (Some(start), serde_json::Value::Object(plan)) = (start.as_object_mut(), plan) {
+        start.extend(plan);
+    }
+    start
 }
 
 /// Refuses a model whose classes are not those of the data, in the same order.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::config::{self, ConfigError};
 use super::progress::Progress;
@@ -14,8 +15,9 @@ use crate::attacks::{AttackConfig, EyeglassConfig};
 use crate::data::Dataset;
 use crate::models::{Architecture, Crop, Framing, Model, ModelConfig, Preprocessing};
 use crate::objectives::ObjectiveConfig;
-use crate::run::{EventLog, RunError};
-use crate::train::{EpochReport, Job, Observer, StepReport, TrainConfig, TrainOutcome};
+use crate::run::{EventLog, Pace, RunError};
+use crate::train::{EpochReport, Job, Observer, StepReport, TrainConfig, TrainOutcome, ValidationProgress};
+use crate::watch::Step;
 
 #[derive(clap::Args)]
 pub(super) struct TrainArguments {
@@ -40,6 +42,9 @@ pub(super) struct TrainArguments {
     /// Print the configuration with all defaults and stop.
     #[arg(long)]
     print_config: bool,
+    /// Print the events of the run to standard output, as events.jsonl gets them, and everything else to standard error.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Everything that decides a training run.
@@ -112,7 +117,7 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
     let outcome = run(&config, &data, out, arguments.resume, "train", context)?;
     match outcome {
         TrainOutcome::Finished { best_epoch, validation, seconds } => {
-            super::say(&format!(
+            context.say(&format!(
                 "Trained in {seconds:.0} s. Kept epoch {best_epoch}: on {} validation pictures clean accuracy {:.3}, \
                  robust accuracy {:.3}.\nModel: {}",
                 validation.images,
@@ -157,10 +162,11 @@ pub(super) fn run(
     let stored = super::stored_config(config, data, &start.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
     let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
-    let mut events = EventLog::open(&layout.events())?;
     super::keep_splits(layout, data)?;
-    events.append("train_start", &super::provenance(config.seed, data))?;
-    let mut observer = TrainObserver { events, progress: None, name: name.to_owned(), robust: None };
+    let mut events = context.events(layout)?;
+    let plan = json!({"epochs": config.train.epochs, "objective": objective.name()});
+    events.append("train_start", &super::provenance(config.seed, data, plan))?;
+    let mut observer = TrainObserver::new(events, name);
     let job = Job {
         model,
         data,
@@ -175,12 +181,16 @@ pub(super) fn run(
     if let Some(progress) = &observer.progress {
         progress.finish();
     }
+    let (kind, data) = match &outcome {
+        Ok(TrainOutcome::Finished { best_epoch, validation, seconds }) => {
+            ("train_end", json!({"best_epoch": best_epoch, "validation": validation, "seconds": seconds}))
+        }
+        Ok(TrainOutcome::Stopped { epoch }) => ("stopped", json!({"epoch": epoch})),
+        Err(error) => ("failed", json!({"error": error.to_string()})),
+    };
+    let written = observer.events.append(kind, &data);
     let outcome = outcome?;
-    if let TrainOutcome::Finished { best_epoch, validation, seconds } = &outcome {
-        let data =
-            serde_json::json!({"best_epoch": best_epoch, "validation": validation, "seconds": seconds});
-        observer.events.append("train_end", &data)?;
-    }
+    written?;
     Ok(outcome)
 }
 
@@ -225,28 +235,58 @@ struct TrainObserver {
     events: EventLog,
     progress: Option<Progress>,
     name: String,
-    /// Robust accuracy of the last validation.
-    robust: Option<(f64, f64)>,
+    /// Clean and robust accuracy of the last validation.
+    accuracy: Option<(f64, f64)>,
+    /// When steps and parts of validations have events.
+    pace: Pace,
+    /// Images and seconds since the last event of a step.
+    since: (usize, f64),
+}
+
+impl TrainObserver {
+    fn new(events: EventLog, name: &str) -> Self {
+        let (progress, accuracy) = (None, None);
+        Self { events, progress, name: name.to_owned(), accuracy, pace: Pace::of_lines(), since: (0, 0.0) }
+    }
 }
 
 impl Observer for TrainObserver {
-    fn step(&mut self, report: &StepReport) {
+    fn step(&mut self, report: &StepReport) -> Result<(), RunError> {
         let done = ((report.epoch - 1) * report.steps + report.step) as u64;
         let total = (report.epochs * report.steps) as u64;
         let name = &self.name;
         let progress = self.progress.get_or_insert_with(|| Progress::new(name, total, done - 1));
         let mut words = vec![format!("epoch {}/{}", report.epoch, report.epochs)];
         words.extend(report.terms.iter().map(|term| format!("{} {:.3}", term.name, term.value)));
-        if let Some((clean, robust)) = self.robust {
+        if let Some((clean, robust)) = self.accuracy {
             words.push(format!("val clean {clean:.3} robust {robust:.3}"));
         }
         words.push(format!("{:.0} img/s", report.images as f64 / report.seconds));
         progress.set(done, &words.join("  "));
+        self.since = (self.since.0 + report.images, self.since.1 + report.seconds);
+        if !self.pace.due() {
+            return Ok(());
+        }
+        let (images, seconds) = std::mem::take(&mut self.since);
+        let step = Step {
+            epoch: report.epoch,
+            epochs: report.epochs,
+            step: report.step,
+            steps: report.steps,
+            terms: report.terms.iter().map(|term| (term.name.to_owned(), term.value)).collect(),
+            images_per_second: (seconds > 0.0).then(|| images as f64 / seconds),
+            seconds_left: progress.seconds_left(),
+        };
+        self.events.append("step", &step)
+    }
+
+    fn validating(&mut self, progress: ValidationProgress) -> Result<(), RunError> {
+        if self.pace.due() { self.events.append("validation", &progress) } else { Ok(()) }
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
         if let Some(validation) = report.validation {
-            self.robust = Some((validation.clean_accuracy, validation.robust_accuracy));
+            self.accuracy = Some((validation.clean_accuracy, validation.robust_accuracy));
         }
         self.events.append("epoch", report)
     }

@@ -9,6 +9,7 @@ mod doctor;
 mod experiment;
 mod resume;
 mod tables;
+mod watch;
 mod weights;
 mod whole;
 mod worn;

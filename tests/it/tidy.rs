@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// For each module the modules that it may use; ARCHITECTURE.md says why.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("seed", &[]),
     ("preprocessing", &[]),
     ("metrics", &["seed"]),
@@ -21,6 +21,8 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("train", &["objectives", "attacks", "models", "data", "metrics", "run", "seed"]),
     ("report", &["metrics", "seed"]),
     ("tables", &["metrics", "seed"]),
+    ("watch", &["metrics", "run", "seed"]),
+    ("tensorboard", &["metrics", "run", "watch"]),
     (
         "cli",
         &[
@@ -37,7 +39,9 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "seed",
             "smoothing",
             "tables",
+            "tensorboard",
             "train",
+            "watch",
         ],
     ),
     ("lib", &["seed"]),

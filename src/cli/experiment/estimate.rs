@@ -20,6 +20,7 @@ use crate::models::Victim;
 use crate::report::{Align, Table};
 use crate::run::{RunError, StopFlag};
 use crate::train::{EpochReport, Job, Observer, StepReport};
+use crate::watch::duration;
 
 /// Data, model, method, and whether it is a trial.
 type Kind = (usize, usize, usize, bool);
@@ -221,26 +222,17 @@ struct Timer {
 }
 
 impl Observer for Timer {
-    fn step(&mut self, report: &StepReport) {
+    fn step(&mut self, report: &StepReport) -> Result<(), RunError> {
         self.seconds = report.seconds;
         self.steps = report.steps;
         self.made += 1;
         if self.made == 2 {
             self.stop.request();
         }
+        Ok(())
     }
 
     fn epoch(&mut self, _report: &EpochReport) -> Result<(), RunError> {
         Ok(())
-    }
-}
-
-/// `3 h 20 min`, `12 min`, `45 s`.
-fn duration(seconds: f64) -> String {
-    let whole = seconds.ceil() as u64;
-    match (whole / 3600, whole / 60) {
-        (0, 0) => format!("{whole} s"),
-        (0, minutes) => format!("{minutes} min {} s", whole % 60),
-        (hours, minutes) => format!("{hours} h {} min", minutes % 60),
     }
 }
