@@ -11,6 +11,7 @@ mod perform;
 mod pictures;
 mod plan;
 mod predictions;
+mod remake;
 mod targets;
 
 pub use counts::{AttackCounts, Counts};
@@ -19,4 +20,5 @@ pub use perform::{AuditOptions, AuditOutcome, Inherit, Progress, attack_seed, au
 pub use pictures::{Pictures, Save};
 pub use plan::Stage;
 pub use predictions::{CLEAN, PredictionLog, Row, Rows, read_rows};
+pub use remake::{Picked, Remade, remake};
 pub use targets::{TargetChoice, TargetFile};

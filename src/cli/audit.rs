@@ -11,7 +11,7 @@ use super::config::ConfigError;
 use super::curve::{self, CurveSection};
 use super::setting::{SettingArguments, complete};
 use super::sitting::{Sitting, figures};
-use super::{Context, worn};
+use super::{Context, page, worn};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, AttackConfigError, EyeglassConfig, Taught};
 use crate::audit::{Counts, TargetChoice};
@@ -196,6 +196,10 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
         context.say(remark);
     }
     context.say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
+    let page = out.join("report.html");
+    if page.is_file() {
+        context.say(&format!("Page: {}", page.display()));
+    }
     Ok(())
 }
 
@@ -311,6 +315,11 @@ pub(super) fn run(
         figures: figures(&outcome.counts, attack.name(), Seed::new(config.seed), true),
     };
     events.append("audit_end", &end)?;
+    // The figures are there; what is made to look at must not lose them.
+    if let Err(error) = page::keep(&sitting, attack, &audited.counts) {
+        eprintln!("No example pictures were kept: {error:#}");
+    }
+    page::at_the_end(&[out.to_owned()], &layout.page());
     Ok(audited)
 }
 

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 
 use super::audit::{self, AuditRunConfig, Audited};
 use super::train::{self, ModelSection, TrainRunConfig, ValidationSection};
-use super::{Context, Interrupted, begun};
+use super::{Context, Interrupted, begun, page};
 use crate::Seed;
 use crate::attacks::{AttackConfig, EyeglassConfig, RoaConfig, Search};
 use crate::audit::TargetChoice;
@@ -197,7 +197,14 @@ fn conclude(
     let table = place.join("results.md");
     write_file(&table, text.as_bytes())?;
     let first = place.join(format!("seed{}", arguments.seed));
-    let audits = reports.iter().map(|(name, _)| first.join(name).join("audit").display().to_string());
+    let runs: Vec<PathBuf> = reports.iter().map(|(name, _)| first.join(name).join("audit")).collect();
+    let page = place.join("report.html");
+    // The last method is the one that the demo is about: the page shows it in full.
+    let shown: Vec<PathBuf> = runs.iter().rev().cloned().collect();
+    if page::at_the_end(&shown, &page) {
+        super::say(&format!("To look at: {}", page.display()));
+    }
+    let audits = runs.iter().map(|run| run.display().to_string());
     super::say(&format!(
         "The table is in {}; every prediction, matrix and figure is below {}. All figures side by side:\n\
          syfar show {}",

@@ -21,6 +21,7 @@ mod input;
 mod measure;
 mod metrics;
 mod models;
+mod page;
 mod predict;
 mod progress;
 mod setting;
@@ -74,6 +75,8 @@ enum Command {
     Watch(watch::WatchArguments),
     /// Write event files for TensorBoard from the logs of runs.
     Tensorboard(tensorboard::TensorboardArguments),
+    /// Write a page (HTML) of one run or several, to be read by people.
+    Report(page::ReportArguments),
     /// Print the figures of finished audits side by side.
     Show(show::ShowArguments),
     /// Figures of predictions or a confusion matrix of any program.
@@ -179,6 +182,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Experiment(arguments) => experiment::experiment(&arguments, &Context::stoppable()?),
         Command::Watch(arguments) => watch::watch(&arguments),
         Command::Tensorboard(arguments) => tensorboard::tensorboard(&arguments),
+        Command::Report(arguments) => page::report(&arguments),
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),

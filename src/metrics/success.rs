@@ -20,9 +20,14 @@ impl SuccessMatrix {
 
     /// Counts one attack on an image of `source`. Both classes are below `K`.
     pub fn add(&mut self, source: usize, target: usize, succeeded: bool) {
+        self.add_attacks(source, target, 1, u64::from(succeeded));
+    }
+
+    /// Counts attacks on images of `source`, of which `successes` ended in `target`. Both classes are below `K`.
+    pub fn add_attacks(&mut self, source: usize, target: usize, attempts: u64, successes: u64) {
         let cell = source * self.classes + target;
-        self.attempts[cell] += 1;
-        self.successes[cell] += u64::from(succeeded);
+        self.attempts[cell] += attempts;
+        self.successes[cell] += successes;
     }
 
     /// Number of classes `K`.

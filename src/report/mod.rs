@@ -2,6 +2,7 @@
 //!
 //! Words: figures are compared, a model is never called fair.
 
+mod card;
 mod comparison;
 pub mod csv;
 mod curves;
@@ -13,10 +14,12 @@ mod flat;
 mod headline;
 mod markdown;
 mod official;
+pub mod page;
 mod parts;
 mod table;
 mod terminal;
 
+pub use card::{CARD_MARK, CardModel, card};
 pub use curves::curves;
 pub use document::{
     METRICS_SCHEMA, METRICS_SCHEMA_VERSION, MetricsDocument, PartGroups, PartReport, flat_cell,

@@ -139,6 +139,16 @@ impl Layout {
         self.root.join("certified.json")
     }
 
+    /// `examples/`: pictures of the worst pairs, clean and attacked.
+    pub fn examples(&self) -> PathBuf {
+        self.root.join("examples")
+    }
+
+    /// `report.html`: the page of the run.
+    pub fn page(&self) -> PathBuf {
+        self.root.join("report.html")
+    }
+
     /// `checks.json`: whether the model and the attack were sound.
     pub fn checks(&self) -> PathBuf {
         self.root.join("checks.json")

@@ -7,6 +7,7 @@ mod curve;
 mod data;
 mod doctor;
 mod experiment;
+mod page;
 mod resume;
 mod tables;
 mod watch;

@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::attacks::{AutoAttackConfig, Magnitude};
-use crate::audit::read_rows;
+use crate::audit::{Picked, read_rows, remake};
 use crate::data::ImageId;
 use crate::models::{FaceCnn, FaceCnnConfig};
 
@@ -445,6 +445,32 @@ fn measured_process() {
     // A single reading depends on what is allocated just then: the most of many readings does not.
     let most = |sizes: &[u64]| *sizes.iter().max().expect("a reading");
     println!("\nmemory {} {}", most(&sizes[..60]), most(&sizes[240..300]));
+}
+
+#[test]
+fn a_picture_is_made_again_as_its_row_says() {
+    let bench = Bench::new();
+    let (_, rows) = bench.whole(&STEP, &options(3, TargetChoice::All), "rows");
+    let load = |rows: &[usize]| Ok(bench.batch.select(rows));
+    let targeted = rows.iter().filter(|row| row.target == Some(1));
+    let picked: Vec<Picked> = targeted
+        .map(|row| {
+            let image = bench.names.iter().position(|name| *name == row.image).expect("a picture");
+            Picked { image, target: row.target, prediction: row.prediction }
+        })
+        .collect();
+    let again =
+        |picked: &[Picked]| remake(&bench.victim, &load, &STEP, Seed::new(9), picked).expect("pictures");
+    let made = again(&picked);
+    assert_eq!(made.iter().map(|one| one.picked).collect::<Vec<_>>(), picked);
+    for one in &made {
+        let row = rows.iter().find(|row| row.target == Some(1) && row.image == bench.names[one.picked.image]);
+        let found = distance(&one.clean, &one.attacked, 256);
+        assert!((found.l2 - row.expect("its row").l2).abs() < 1e-4);
+    }
+    let other = Picked { prediction: (picked[0].prediction + 1) % CLASSES, ..picked[0] };
+    assert!(again(&[other]).is_empty(), "another prediction than that of the row");
+    assert!(again(&[]).is_empty());
 }
 
 #[cfg(target_os = "linux")]

@@ -57,6 +57,7 @@ pub(super) fn experiment(arguments: &ExperimentArguments, context: &Context) -> 
     if !outcome::write(&plan, &cells, figures, &failures)? {
         say(&format!("No cell of {} is done: there is no table yet.", plan.root.display()));
     }
+    outcome::pages(&plan, &cells)?;
     let words: Vec<String> = failures.iter().map(|(key, reason)| format!("{key}: {reason}")).collect();
     anyhow::ensure!(
         failures.is_empty(),

@@ -1,9 +1,12 @@
-//! The tables of what is done, written to `table.md`, `table.csv` and `table.json` and printed.
+//! The tables of what is done, written to `table.md`, `table.csv` and `table.json` and printed, and a page of each.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::super::say;
+use super::super::{page, say};
 use super::plan::{Cell, Plan};
 use super::search;
 use super::state::{self, State};
@@ -66,6 +69,27 @@ pub(super) fn write(
     write_file(&plan.root.join("table.json"), (serde_json::to_string_pretty(&json)? + "\n").as_bytes())?;
     say(&format!("{}\nTables: {}/table.md, .csv, .json", terminal.join("\n"), plan.root.display()));
     Ok(true)
+}
+
+/// A page that compares the methods, for each data set and model: the audits of the first seed under the first attack.
+/// The figures of all seeds are in the tables.
+pub(super) fn pages(plan: &Plan, cells: &[Cell]) -> anyhow::Result<()> {
+    let mut found: BTreeMap<PathBuf, Vec<PathBuf>> = BTreeMap::new();
+    for cell in
+        cells.iter().filter(|cell| cell.trial.is_none() && Some(&cell.seed) == plan.file.seeds.first())
+    {
+        let Some(first) = plan.audits(cell)?.into_iter().next() else { continue };
+        if let Some(folder) = plan.place(cell).ancestors().nth(2).filter(|_| state::audited(&first.place)) {
+            found.entry(folder.to_path_buf()).or_default().push(first.place);
+        }
+    }
+    for (folder, runs) in found {
+        let page = folder.join("report.html");
+        if page::at_the_end(&runs, &page) {
+            say(&format!("Page of the methods, seed {}: {}", plan.file.seeds[0], page.display()));
+        }
+    }
+    Ok(())
 }
 
 fn table(

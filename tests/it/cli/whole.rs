@@ -7,7 +7,7 @@ use super::{SMALL, faces, run, succeed, text, trained};
 #[test]
 fn help_names_every_command_and_no_command_is_a_usage_error() {
     let help = succeed(&["--help"]);
-    for command in ["demo", "data", "train", "attack", "audit", "doctor", "experiment", "show"] {
+    for command in ["demo", "data", "train", "attack", "audit", "doctor", "experiment", "report", "show"] {
         assert!(help.contains(command), "{help}");
     }
     assert_eq!(run(&[]).status.code(), Some(2));
@@ -57,6 +57,7 @@ fn an_audit_writes_rows_matrices_and_figures_and_can_be_shown() {
         "pairs.csv",
         "classes.csv",
         "groups.csv",
+        "report.html",
         "metrics.json",
         "checks.json",
     ] {

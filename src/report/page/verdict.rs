@@ -1,0 +1,212 @@
+//! The verdict: what was found, beside the thresholds that it is held against.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::source::Checks;
+use super::{Shown, groups};
+
+/// What figures are held against. They are conventions, not laws: a use of a classifier may need others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Thresholds {
+    /// Robust accuracy is at least this, in `[0, 1]`.
+    pub robust: f64,
+    /// Asymmetry is called more than chance below this p-value.
+    pub significance: f64,
+    /// The worst group has at least this part of the best group's robust accuracy, in `[0, 1]`.
+    pub ratio: f64,
+}
+
+impl Default for Thresholds {
+    /// Half of the pictures; 5 %; and four fifths, the rule of the US Uniform Guidelines on Employee Selection
+    /// Procedures (29 CFR 1607.4), which audits of classifiers use.
+    fn default() -> Self {
+        Self { robust: 0.5, significance: 0.05, ratio: 0.8 }
+    }
+}
+
+/// What the page says first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Verdict {
+    /// Name of the attack.
+    pub attack: Option<String>,
+    /// Checks that failed, by name.
+    pub failed: Vec<String>,
+    /// Clean accuracy.
+    pub clean: Option<Shown>,
+    /// Robust accuracy.
+    pub robust: Option<Shown>,
+    /// Share of all errors without a counterpart, of targeted attacks if there are any.
+    pub asymmetry: Option<Shown>,
+    /// Whether `asymmetry` is of targeted attacks.
+    pub targeted: bool,
+    /// The conditions.
+    pub conditions: Vec<Condition>,
+}
+
+/// A figure and what it is held against.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Condition {
+    /// What is asked.
+    pub asked: String,
+    /// What was found, in words; `None` if it is not known.
+    pub found: Option<String>,
+    /// Whether it is met.
+    pub met: Option<bool>,
+}
+
+/// Where the scale-free asymmetry stands.
+const ASYMMETRY: [(&str, bool); 2] =
+    [("/targeted/symmetry/a1_normalised", true), ("/untargeted/symmetry/a1_normalised", false)];
+
+impl Verdict {
+    /// Of a run, `metrics` being absent where there is no audit.
+    pub fn of(metrics: &Value, checks: Option<&Checks>, thresholds: &Thresholds) -> Self {
+        let failed: Vec<String> = checks
+            .iter()
+            .flat_map(|checks| &checks.lines)
+            .filter(|line| line.status == "failed")
+            .map(|line| line.name.clone())
+            .collect();
+        let robust = Shown::at(metrics, "/untargeted/robustness/micro_accuracy");
+        let asymmetry =
+            ASYMMETRY.iter().find_map(|(path, targeted)| Some((Shown::at(metrics, path)?, *targeted)));
+        let (asymmetry, targeted) =
+            asymmetry.map_or((None, false), |(figure, targeted)| (Some(figure), targeted));
+        let mut conditions = vec![
+            of_checks(checks, &failed),
+            of_robust(robust.as_ref(), thresholds),
+            of_asymmetry(asymmetry.as_ref(), thresholds),
+        ];
+        conditions.extend(of_groups(metrics, thresholds));
+        Self {
+            attack: metrics.get("attack").and_then(Value::as_str).map(ToOwned::to_owned),
+            clean: Shown::at(metrics, "/clean/robustness/micro_accuracy"),
+            failed,
+            robust,
+            asymmetry,
+            targeted,
+            conditions,
+        }
+    }
+}
+
+fn of_checks(checks: Option<&Checks>, failed: &[String]) -> Condition {
+    let made = checks.map(|checks| checks.lines.len()).filter(|&made| made > 0);
+    Condition {
+        asked: "No check of the model and the attack failed".to_owned(),
+        found: made.map(|made| match failed {
+            [] => format!("none of {made} failed"),
+            names => format!("{} of {made} failed: {}", names.len(), names.join(", ")),
+        }),
+        met: made.map(|_| failed.is_empty()),
+    }
+}
+
+/// A rate reaches a threshold when its interval lies above, misses it when it lies below, and is undecided between.
+fn of_robust(robust: Option<&Shown>, thresholds: &Thresholds) -> Condition {
+    let asked = thresholds.robust;
+    let (low, high) = robust.map_or((None, None), |figure| {
+        (figure.low.or(Some(figure.value)), figure.high.or(Some(figure.value)))
+    });
+    let met = low.zip(high).and_then(|(low, high)| {
+        if low >= asked {
+            Some(true)
+        } else if high < asked {
+            Some(false)
+        } else {
+            None
+        }
+    });
+    let found = robust.map(|figure| {
+        let open = if met.is_none() { "; with so few pictures it is open" } else { "" };
+        match figure.low.zip(figure.high) {
+            Some((low, high)) => format!("{:.3}, 95 % interval {low:.3} to {high:.3}{open}", figure.value),
+            None => format!("{:.3}", figure.value),
+        }
+    });
+    Condition { asked: format!("Robust accuracy is at least {asked}"), found, met }
+}
+
+fn of_asymmetry(asymmetry: Option<&Shown>, thresholds: &Thresholds) -> Condition {
+    let p = asymmetry.and_then(|figure| figure.p_value);
+    Condition {
+        asked: format!(
+            "Asymmetry is no more than chance would show (p at least {})",
+            thresholds.significance
+        ),
+        found: p.map(|p| if p < 0.001 { "p < 0.001".to_owned() } else { format!("p {p:.3}") }),
+        met: p.map(|p| p >= thresholds.significance),
+    }
+}
+
+fn of_groups(metrics: &Value, thresholds: &Thresholds) -> Vec<Condition> {
+    let condition = |table: groups::GroupTable| Condition {
+        asked: format!(
+            "{}: the worst group has at least {} of the best one's robust accuracy",
+            table.column, thresholds.ratio
+        ),
+        found: table.ratio.map(|ratio| format!("{ratio:.3}")),
+        met: table.ratio.map(|ratio| ratio >= thresholds.ratio),
+    };
+    groups::tables(metrics).into_iter().map(condition).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::example::{clean_only, plain, sy_far};
+    use crate::report::page::CheckLine;
+
+    fn verdict(report: &crate::metrics::FairnessReport, checks: Option<&Checks>) -> Verdict {
+        Verdict::of(&serde_json::to_value(report).expect("JSON"), checks, &Thresholds::default())
+    }
+
+    #[test]
+    fn figures_are_held_against_thresholds() {
+        let found = verdict(&plain(), None);
+        assert_eq!(
+            found.conditions.iter().map(|one| one.met).collect::<Vec<_>>(),
+            [None, Some(false), Some(false), Some(false)]
+        );
+        assert_eq!(found.attack.as_deref(), Some("glasses"));
+        assert!(found.targeted);
+        // Robust 15 of 30: the interval holds the threshold.
+        let open = verdict(&sy_far(), None);
+        assert_eq!(open.conditions[1].met, None);
+        assert!(open.conditions[1].found.as_ref().expect("attacked").contains("it is open"));
+        assert_eq!(open.conditions[2].met, None, "no draws, no p-value");
+    }
+
+    #[test]
+    fn a_failed_check_is_named() {
+        let line = |name: &str, status: &str| CheckLine {
+            name: name.into(),
+            status: status.into(),
+            seen: String::new(),
+            threshold: String::new(),
+            meaning: String::new(),
+            advice: None,
+        };
+        let checks = Checks {
+            images: 8,
+            lines: vec![line("noise", "failed"), line("logits", "passed")],
+            left_out: vec![],
+        };
+        let found = verdict(&plain(), Some(&checks));
+        assert_eq!(
+            (found.failed.as_slice(), found.conditions[0].met),
+            (&["noise".to_owned()][..], Some(false))
+        );
+        assert_eq!(found.conditions[0].found.as_deref(), Some("1 of 2 failed: noise"));
+    }
+
+    #[test]
+    fn nothing_attacked_is_nothing_met() {
+        let found = verdict(&clean_only(), None);
+        assert!(found.robust.is_none() && found.asymmetry.is_none());
+        assert!(found.conditions.iter().all(|one| one.met.is_none()));
+        let none = Verdict::of(&Value::Null, None, &Thresholds::default());
+        assert!(none.clean.is_none() && none.attack.is_none());
+    }
+}
