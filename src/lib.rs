@@ -13,11 +13,14 @@ pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod objectives;
+mod preprocessing;
 pub mod report;
 pub mod run;
 mod seed;
 pub mod smoothing;
 pub mod tables;
+pub mod tensorboard;
 pub mod train;
+pub mod watch;
 
 pub use seed::{Seed, stable_hash};

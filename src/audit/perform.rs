@@ -92,7 +92,8 @@ pub fn attack_seed(run: Seed, attack: &dyn Attack) -> Seed {
 /// and scored by a forward pass of its own. Between batches the stop flag is looked at. The attack gets
 /// one seed for all targets, so an image starts from the same random point for each of them.
 ///
-/// The pictures have the shape that the victim takes.
+/// The pictures have the shape that the victim takes. `progress` hears after each batch how far the audit is, with the
+/// counts so far.
 ///
 /// # Errors
 /// [`AuditError`]; the rows of the batches before are in the log.
@@ -103,7 +104,7 @@ pub fn audit(
     options: &AuditOptions,
     log: &mut PredictionLog,
     stop: &StopFlag,
-    progress: &mut dyn FnMut(Progress),
+    progress: &mut dyn FnMut(Progress, &Counts),
 ) -> Result<AuditOutcome, AuditError> {
     let started = Instant::now();
     let name = options.name.as_deref().unwrap_or_else(|| attack.name());
@@ -155,7 +156,7 @@ struct Work<'a> {
     batch_size: usize,
     log: &'a mut PredictionLog,
     stop: &'a StopFlag,
-    progress: &'a mut dyn FnMut(Progress),
+    progress: &'a mut dyn FnMut(Progress, &Counts),
     /// What is known of each unchanged picture.
     clean: Vec<Option<Score>>,
     counts: Counts,
@@ -215,7 +216,7 @@ impl<'a> Work<'a> {
                 self.counts.add(row)?;
             }
             self.done += rows.len();
-            (self.progress)(Progress { stage, done: self.done, total: self.total });
+            (self.progress)(Progress { stage, done: self.done, total: self.total }, &self.counts);
         }
     }
 

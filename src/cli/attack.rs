@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use burn::tensor::{Device, Tensor, TensorData};
+use serde_json::json;
 
 use super::audit::AuditRunConfig;
 use super::config::ConfigError;
@@ -16,7 +17,7 @@ use crate::audit::{CLEAN, Row, TargetChoice, read_rows};
 use crate::data::{Batch, Dataset, ImageId, Rounding, Split, encode_png, read_saved};
 use crate::metrics::Rate;
 use crate::models::Model;
-use crate::run::{EventLog, Layout, write_file};
+use crate::run::{Layout, write_file};
 
 /// One grey level of an 8-bit picture.
 const LEVEL: f32 = 1.0 / 255.0;
@@ -44,7 +45,7 @@ pub(super) fn attack(arguments: &AttackArguments, context: &Context) -> anyhow::
     complete(&config)?;
     let model = Model::load(&config.model, &Device::default())?;
     let side = model.config.preprocessing.side;
-    let data = Dataset::open(&config.data, side)?;
+    let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
     super::audit::check(&config, &model)?;
     at_least_a_level(&config.attack)?;
@@ -53,8 +54,9 @@ pub(super) fn attack(arguments: &AttackArguments, context: &Context) -> anyhow::
     let stored = stored(&config, &data)?;
     let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
-    let mut events = EventLog::open(&layout.events())?;
-    events.append("attack_start", &super::provenance(config.seed, &data))?;
+    super::keep_splits(layout, &data)?;
+    let mut events = context.events(layout)?;
+    events.append("attack_start", &super::provenance(config.seed, &data, json!({"attack": built.name()})))?;
     let split = config.split.of(&data);
     let files = Files::new(split, &data.classes, layout.images());
     // In a ball a picture must not leave it; in a region any level will do.
@@ -63,9 +65,9 @@ pub(super) fn attack(arguments: &AttackArguments, context: &Context) -> anyhow::
         files.save(rounding, batch, targets, &adversarial).map_err(Into::into)
     };
     let sitting = Sitting { config: &config, model: &model, split, layout, context, save: Some(&save) };
-    sitting.make(built.as_ref(), &sitting.options(), "attack")?;
+    sitting.make(built.as_ref(), &sitting.options(), "attack", &mut events)?;
     let (saved, reached, robust) = write_rows(layout, &data.classes, split, &files, built.name())?;
-    events.append("attack_end", &serde_json::json!({"saved": saved, "reached": reached}))?;
+    events.append("attack_end", &json!({"saved": saved, "reached": reached}))?;
     let robust = robust.map_or_else(String::new, |rate| {
         format!(" Robust accuracy {:.3} [{:.3}, {:.3}], n {}.", rate.value, rate.low, rate.high, rate.n)
     });

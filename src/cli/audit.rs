@@ -10,7 +10,7 @@ use super::checks::{self, CheckSection};
 use super::config::ConfigError;
 use super::curve::{self, CurveSection};
 use super::setting::{SettingArguments, complete};
-use super::sitting::Sitting;
+use super::sitting::{Sitting, figures};
 use super::{Context, page, worn};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, AttackConfigError, EyeglassConfig, Taught};
@@ -20,7 +20,8 @@ use crate::data::{Dataset, Split};
 use crate::metrics::{AuditCounts, FairnessReport, GroupColumn, PartFigures};
 use crate::models::{Cost, Model, Precision, Victim};
 use crate::report;
-use crate::run::{EventLog, Layout, write_file};
+use crate::run::{Layout, write_file};
+use crate::watch::AuditFigures;
 
 /// More simulated matrices than this change no digit that is printed.
 const MOST_DRAWS: u32 = 100_000;
@@ -42,6 +43,9 @@ pub(super) struct AuditArguments {
     /// Print the configuration with all defaults and stop.
     #[arg(long)]
     print_config: bool,
+    /// Print the events of the run to standard output, as events.jsonl gets them, and everything else to standard error.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Clone, Copy, clap::ValueEnum)]
@@ -176,27 +180,37 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     let out = arguments.out.as_ref().context("--out is missing")?;
     complete(&config)?;
     let model = Model::load(&config.model, &Device::default())?;
-    let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
+    let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
     let audited = run(&config, &model, &data, out, arguments.resume, "audit", context)?;
     if config.checks.depth != Depth::Off {
-        super::say(&format!("{}\n", checks::summary(&audited.checks)));
+        context.say(&format!("{}\n", checks::summary(&audited.checks)));
     }
-    super::say(&report::summary(&audited.report));
+    context.say(&report::summary(&audited.report));
     if !audited.parts.is_empty() {
-        super::say(&report::parts(&audited.parts));
+        context.say(&report::parts(&audited.parts));
     }
     if !audited.report.curves.is_empty() {
-        super::say(&report::curves(&audited.report.curves));
+        context.say(&report::curves(&audited.report.curves));
     }
     for remark in &audited.remarks {
-        super::say(remark);
+        context.say(remark);
     }
-    super::say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
+    context.say(&format!("{}\nResults: {}", audited.cost_line(), out.display()));
     let page = out.join("report.html");
     if page.is_file() {
-        super::say(&format!("Page: {}", page.display()));
+        context.say(&format!("Page: {}", page.display()));
     }
     Ok(())
+}
+
+/// What the last line of the log says.
+#[derive(Serialize)]
+struct AuditEnd {
+    attacks: u64,
+    cost: Cost,
+    seconds: f64,
+    #[serde(flatten)]
+    figures: AuditFigures,
 }
 
 /// A finished audit.
@@ -263,8 +277,10 @@ pub(super) fn run(
     let stored = super::stored_config(config, data, &files)?;
     let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
-    let mut events = EventLog::open(&layout.events())?;
-    events.append("audit_start", &super::provenance(config.seed, data))?;
+    super::keep_splits(layout, data)?;
+    let mut events = context.events(layout)?;
+    let plan = serde_json::json!({"attack": attack.as_attack().name()});
+    events.append("audit_start", &super::provenance(config.seed, data, plan))?;
     let checks = checked(config, model, split, layout, context)?;
     let victim = Victim::with_precision(&model.network, config.attack_precision)?;
     let mut remarks = Vec::new();
@@ -279,10 +295,10 @@ pub(super) fn run(
         remarks.push(shares.line(attack.name()));
     }
     let sitting = Sitting { config, model, split, layout, context, save: None };
-    let outcome = sitting.make(attack, &sitting.options(), name)?;
+    let outcome = sitting.make(attack, &sitting.options(), name, &mut events)?;
     let counts = audit_counts(&outcome.counts, attack.name(), data);
     let mut report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
-    report.curves = curve::run(&points, &sitting)?;
+    report.curves = curve::run(&points, &sitting, &mut events)?;
     write_results(layout, &counts, &report)?;
     let attacks = outcome.attacks;
     let parts = parts(&outcome.counts, attack);
@@ -292,8 +308,13 @@ pub(super) fn run(
     }
     let (cost, seconds) = (outcome.cost, outcome.seconds);
     let audited = Audited { report, counts, parts, checks, remarks, cost, seconds, attacks };
-    let cost = serde_json::json!({"attacks": attacks, "cost": outcome.cost, "seconds": outcome.seconds});
-    events.append("audit_end", &cost)?;
+    let end = AuditEnd {
+        attacks,
+        cost: outcome.cost,
+        seconds: outcome.seconds,
+        figures: figures(&outcome.counts, attack.name(), Seed::new(config.seed), true),
+    };
+    events.append("audit_end", &end)?;
     // The figures are there; what is made to look at must not lose them.
     if let Err(error) = page::keep(&sitting, attack, &audited.counts) {
         eprintln!("No example pictures were kept: {error:#}");

@@ -20,7 +20,7 @@ use crate::objectives::{AbsentPairs, AdversarialConfig, ObjectiveConfig, Reducti
 const CASES: [Case; 4] = [
     Case { name: "face_cnn", architecture: Architecture::FaceCnn, batch: 64, side: 64, classes: 40 },
     Case { name: "vgg16", architecture: Architecture::Vgg16, batch: 8, side: 112, classes: 10 },
-    Case { name: "resnet18", architecture: Architecture::Resnet18, batch: 64, side: 32, classes: 10 },
+    Case { name: "resnet18", architecture: Architecture::PreActResnet18, batch: 64, side: 32, classes: 10 },
     Case { name: "vit_tiny", architecture: Architecture::VitTiny, batch: 8, side: 224, classes: 10 },
 ];
 

@@ -17,8 +17,9 @@ use crate::Seed;
 use crate::data::{Dataset, Split};
 use crate::models::{Model, Victim};
 use crate::report::{Align, Table};
-use crate::run::{EventLog, write_file};
+use crate::run::{EventLog, Pace, write_file};
 use crate::smoothing::{Certificate, Outcome, SmoothedFigures, Smoothing, SmoothingConfig};
+use crate::watch::AuditBatch;
 
 #[derive(clap::Args)]
 pub(super) struct CertifyArguments {
@@ -96,14 +97,15 @@ struct Row {
 pub(super) fn certify(arguments: &CertifyArguments, context: &Context) -> anyhow::Result<()> {
     let config = resolve(arguments)?;
     let model = Model::load(&config.model, &Device::default())?;
-    let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
+    let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
     let stored = super::stored_config(&config, &data, &[&config.model.join("model.safetensors")])?;
     let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
-    let mut events = EventLog::open(&layout.events())?;
-    events.append("certify_start", &super::provenance(config.seed, &data))?;
-    let rows = all(&config, &model, config.split.of(&data), &layout.certificates(), context)?;
+    super::keep_splits(layout, &data)?;
+    let mut events = context.events(layout)?;
+    events.append("certify_start", &super::provenance(config.seed, &data, serde_json::Value::Null))?;
+    let rows = all(&config, &model, config.split.of(&data), &layout.certificates(), &mut events, context)?;
     let outcomes: Vec<Outcome> = rows
         .iter()
         .map(|row| Outcome { label: row.class, prediction: row.prediction, radius: row.radius })
@@ -151,6 +153,7 @@ fn all(
     model: &Model,
     split: &Split,
     path: &Path,
+    events: &mut EventLog,
     context: &Context,
 ) -> anyhow::Result<Vec<Row>> {
     let seed = Seed::new(config.seed);
@@ -171,9 +174,11 @@ fn all(
     let smoothing =
         Smoothing { victim: &victim, config: config.smoothing, batch_size: config.batch_size, seed };
     let mut bar = Progress::new("certify", wanted.len() as u64, rows.len() as u64);
+    let mut pace = Pace::of_lines();
     for &position in wanted.iter().filter(|&&position| !done.contains(&split.paths()[position])) {
         if context.stop.requested() {
             bar.finish();
+            events.append("stopped", &serde_json::json!({}))?;
             return Err(Interrupted { resume: super::resume_command() }.into());
         }
         let Certificate { prediction, radius, votes } =
@@ -187,6 +192,18 @@ fn all(
         let failed = || format!("cannot write {}: is the disk full?", path.display());
         file.write_all(&written).and_then(|()| file.sync_data()).with_context(failed)?;
         bar.set(rows.len() as u64, "");
+        if pace.due() || rows.len() == wanted.len() {
+            let batch = AuditBatch {
+                attack: "smoothing".to_owned(),
+                stage: "certify".to_owned(),
+                done: rows.len() as u64,
+                total: wanted.len() as u64,
+                rows_per_second: bar.speed(),
+                seconds_left: bar.seconds_left(),
+                ..AuditBatch::default()
+            };
+            events.append("audit_batch", &batch)?;
+        }
     }
     bar.finish();
     Ok(rows)

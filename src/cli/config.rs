@@ -59,7 +59,8 @@ fn is_path(key: &str) -> bool {
 }
 
 /// Reads a configuration: every key that is not given keeps its default. Where a `kind` is given that
-/// differs from the default one, the other keys of its table start from the defaults of that kind.
+/// differs from the default one, the other keys of its table start from the defaults of that kind; so they do
+/// from a `preset`.
 ///
 /// # Errors
 /// [`ConfigError`] naming the file or key.
@@ -142,10 +143,15 @@ fn parse_set(given: &str) -> Result<(String, Value), ConfigError> {
     Ok((key.to_owned(), parsed.unwrap_or_else(|| Value::String(value.to_owned()))))
 }
 
-/// The values of a table by their dotted keys; a `kind` comes before its neighbours.
+/// Whether a key decides what the others of its table are by default.
+fn decides_its_table(key: &str) -> bool {
+    matches!(key, "kind" | "preset")
+}
+
+/// The values of a table by their dotted keys; a `kind` or `preset` comes before its neighbours.
 pub fn flatten(prefix: &str, table: Table, found: &mut Vec<(String, Value)>) {
     let mut entries: Vec<(String, Value)> = table.into_iter().collect();
-    entries.sort_by_key(|(key, _)| key != "kind");
+    entries.sort_by_key(|(key, _)| !decides_its_table(key));
     for (key, value) in entries {
         let key = if prefix.is_empty() { key } else { format!("{prefix}.{key}") };
         match value {
@@ -176,7 +182,8 @@ fn apply<T: DeserializeOwned + Serialize>(
     for (key, value) in given {
         let (parents, last) = key.rsplit_once('.').unwrap_or(("", &key));
         let place = descend(table, parents, &key)?;
-        let is_new_kind = last == "kind" && place.get(last) != Some(&value);
+        // A preset leaves no key of its own: it has become the others.
+        let is_new_kind = decides_its_table(last) && place.get(last) != Some(&value);
         if is_new_kind {
             place.clear();
         }

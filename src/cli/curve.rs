@@ -12,6 +12,7 @@ use crate::attacks::{AttackConfig, Magnitude};
 use crate::audit::{AuditOptions, Inherit, TargetChoice};
 use crate::metrics::CurvePoint;
 use crate::models::Classifier as _;
+use crate::run::EventLog;
 
 /// The strengths of the curves; an axis without values has none.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -104,7 +105,11 @@ fn axis(key: &'static str, values: Vec<Strength>, attack: &str) -> Vec<Point> {
 }
 
 /// Makes the points that the log does not have yet.
-pub(super) fn run(points: &[Point], sitting: &Sitting) -> anyhow::Result<Vec<CurvePoint>> {
+pub(super) fn run(
+    points: &[Point],
+    sitting: &Sitting,
+    events: &mut EventLog,
+) -> anyhow::Result<Vec<CurvePoint>> {
     let shape = sitting.model.network.input_shape();
     let mut curve = Vec::new();
     for point in points {
@@ -115,7 +120,7 @@ pub(super) fn run(points: &[Point], sitting: &Sitting) -> anyhow::Result<Vec<Cur
             inherit: point.inherit.clone(),
             ..sitting.options()
         };
-        let outcome = sitting.make(attack.as_ref(), &options, &point.name)?;
+        let outcome = sitting.make(attack.as_ref(), &options, &point.name, events)?;
         let counts = outcome.counts.attacks.get(&point.name).and_then(|found| found.untargeted.as_ref());
         curve.extend(counts.map(|counts| CurvePoint::of(point.axis, &point.value, &point.name, counts)));
     }

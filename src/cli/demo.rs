@@ -141,7 +141,7 @@ pub(super) fn demo(arguments: &DemoArguments, context: &Context) -> anyhow::Resu
         plan.methods().iter().map(|(name, _)| (*name, Vec::new())).collect();
     let mut pooled: Vec<AuditCounts> = Vec::new();
     for (seed, faces) in seeds.zip(&all_faces) {
-        let data = Dataset::open(faces, ModelSection::default().preprocessing.side)?;
+        let data = Dataset::open(faces, ModelSection::default().preprocessing.framing())?;
         super::say(&format!(
             "{} people; {} pictures to train, {} to validate, {} to test on ({}).",
             data.classes.len(),

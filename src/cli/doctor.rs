@@ -37,7 +37,7 @@ pub(super) fn doctor(arguments: &DoctorArguments, context: &Context) -> anyhow::
     let config = arguments.setting.resolve(if arguments.setting.has_attack() { &[] } else { &ATTACK })?;
     complete(&config)?;
     let model = Model::load(&config.model, &Device::default())?;
-    let data = Dataset::open(&config.data, model.config.preprocessing.side)?;
+    let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
     super::same_classes(&model.config.classes, &data.classes, &config.model)?;
     super::audit::check(&config, &model)?;
     let depth = if arguments.quick { Depth::Cheap } else { Depth::Full };

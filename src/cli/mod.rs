@@ -20,12 +20,17 @@ mod experiment;
 mod input;
 mod measure;
 mod metrics;
+mod models;
 mod page;
+mod predict;
 mod progress;
 mod setting;
 mod show;
 mod sitting;
+mod tensorboard;
 mod train;
+mod watch;
+mod weights;
 mod worn;
 
 use std::io::Write as _;
@@ -36,7 +41,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
-use crate::run::{RunDir, RunError, StopFlag, install_stop_flag};
+use crate::run::{EventLog, Layout, RunDir, RunError, StopFlag, install_stop_flag, write_file};
 use config::ConfigError;
 
 /// Fair adversarial robustness of image classifiers: train, attack, audit.
@@ -66,6 +71,10 @@ enum Command {
     Doctor(doctor::DoctorArguments),
     /// Train and audit data sets x models x methods x seeds, and compare the methods.
     Experiment(experiment::ExperimentArguments),
+    /// Show a run while it goes on: in the terminal, as text, or as a page.
+    Watch(watch::WatchArguments),
+    /// Write event files for TensorBoard from the logs of runs.
+    Tensorboard(tensorboard::TensorboardArguments),
     /// Write a page (HTML) of one run or several, to be read by people.
     Report(page::ReportArguments),
     /// Print the figures of finished audits side by side.
@@ -74,6 +83,14 @@ enum Command {
     Metrics(metrics::MetricsArguments),
     /// Compare two runs, and fail if a condition holds.
     Compare(compare::CompareArguments),
+    /// List the architectures with their parameters and costs.
+    Models(models::ModelsArguments),
+    /// Turn weights of PyTorch or safetensors into a model directory.
+    Import(weights::ImportArguments),
+    /// Write the weights of a model as safetensors under the names of PyTorch.
+    Export(weights::ExportArguments),
+    /// Logits of a model, and gradients with respect to the pixels.
+    Predict(predict::PredictArguments),
     /// Measure how fast this machine trains and attacks.
     Bench(bench::BenchArguments),
 }
@@ -81,12 +98,34 @@ enum Command {
 /// Set by the first Ctrl-C or SIGTERM.
 pub(crate) struct Context {
     stop: StopFlag,
+    /// Whether events go to standard output, and what is for people to standard error.
+    json: bool,
 }
 
 impl Context {
     /// For commands that save and return when they are asked to stop.
     fn stoppable() -> anyhow::Result<Self> {
-        Ok(Self { stop: install_stop_flag()? })
+        Ok(Self { stop: install_stop_flag()?, json: false })
+    }
+
+    /// The same with events on standard output, if `json` is set.
+    fn with_json(self, json: bool) -> Self {
+        Self { json, ..self }
+    }
+
+    /// The log of a run.
+    fn events(&self, layout: &Layout) -> Result<EventLog, RunError> {
+        let log = EventLog::open(&layout.events())?;
+        Ok(if self.json { log.with_copy(Box::new(std::io::stdout())) } else { log })
+    }
+
+    /// Prints what a command came to: to standard output, unless that is for events.
+    fn say(&self, text: &str) {
+        if self.json {
+            eprintln!("{text}");
+        } else {
+            say(text);
+        }
     }
 }
 
@@ -131,16 +170,26 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(arguments) => demo::demo(&arguments, &Context::stoppable()?),
         Command::Data(command) => data::data(command),
-        Command::Train(arguments) => train::train(&arguments, &Context::stoppable()?),
-        Command::Audit(arguments) => audit::audit(&arguments, &Context::stoppable()?),
+        Command::Train(arguments) => {
+            train::train(&arguments, &Context::stoppable()?.with_json(arguments.json))
+        }
+        Command::Audit(arguments) => {
+            audit::audit(&arguments, &Context::stoppable()?.with_json(arguments.json))
+        }
         Command::Attack(arguments) => attack::attack(&arguments, &Context::stoppable()?),
         Command::Certify(arguments) => certify::certify(&arguments, &Context::stoppable()?),
         Command::Doctor(arguments) => doctor::doctor(&arguments, &Context::stoppable()?),
         Command::Experiment(arguments) => experiment::experiment(&arguments, &Context::stoppable()?),
+        Command::Watch(arguments) => watch::watch(&arguments),
+        Command::Tensorboard(arguments) => tensorboard::tensorboard(&arguments),
         Command::Report(arguments) => page::report(&arguments),
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
+        Command::Models(arguments) => models::models(&arguments),
+        Command::Import(arguments) => weights::import(&arguments),
+        Command::Export(arguments) => weights::export(&arguments),
+        Command::Predict(arguments) => predict::predict(&arguments),
         Command::Bench(arguments) => bench::bench(&arguments),
     }
 }
@@ -209,9 +258,14 @@ fn stored_config(
     Ok(toml::to_string(&table)?)
 }
 
-/// What the first line of a log says: how the run came about.
-fn provenance(seed: u64, data: &crate::data::Dataset) -> serde_json::Value {
-    serde_json::json!({
+/// Keeps the division of the pictures with the run, where it does not follow from their folders.
+fn keep_splits(layout: &Layout, data: &crate::data::Dataset) -> Result<(), RunError> {
+    data.splits.as_ref().map_or(Ok(()), |splits| write_file(&layout.splits(), splits.as_bytes()))
+}
+
+/// What the first line of a log says: how the run came about, and what it is about to do.
+fn provenance(seed: u64, data: &crate::data::Dataset, plan: serde_json::Value) -> serde_json::Value {
+    let mut start = serde_json::json!({
         "command": command_line(),
         "syfar_version": env!("CARGO_PKG_VERSION"),
         "git_commit": env!("SYFAR_COMMIT"),
@@ -221,7 +275,11 @@ fn provenance(seed: u64, data: &crate::data::Dataset) -> serde_json::Value {
         "seed": seed,
         "data_hash": data.hash,
         "classes": data.classes,
-    })
+    });
+    if let (Some(start), serde_json::Value::Object(plan)) = (start.as_object_mut(), plan) {
+        start.extend(plan);
+    }
+    start
 }
 
 /// Refuses a model whose classes are not those of the data, in the same order.
@@ -229,6 +287,13 @@ fn same_classes(model: &[String], data: &[String], from: &Path) -> anyhow::Resul
     if model == data {
         return Ok(());
     }
+    anyhow::ensure!(
+        !model.is_empty(),
+        "the model {} gives embeddings and knows no classes. Train a head on it: syfar train --set model.from={} \
+         --set model.new_head=true",
+        from.display(),
+        from.display()
+    );
     let missing = |of: &[String], from: &[String]| -> String {
         let names: Vec<&str> =
             of.iter().filter(|name| !from.contains(name)).take(3).map(String::as_str).collect();

@@ -53,12 +53,20 @@ impl Progress {
         }
     }
 
-    fn time_left(&self) -> String {
+    /// Steps a second in this sitting; none before the first.
+    pub fn speed(&self) -> Option<f64> {
         let done = self.done.saturating_sub(self.start);
-        if done == 0 {
-            return "?".to_owned();
-        }
-        let seconds = self.started.elapsed().as_secs_f64() / done as f64 * (self.total - self.done) as f64;
-        indicatif::HumanDuration(Duration::from_secs_f64(seconds)).to_string()
+        let seconds = self.started.elapsed().as_secs_f64();
+        (done > 0 && seconds > 0.0).then(|| done as f64 / seconds)
+    }
+
+    /// Seconds that the rest takes at that speed.
+    pub fn seconds_left(&self) -> Option<f64> {
+        self.speed().map(|speed| self.total.saturating_sub(self.done) as f64 / speed)
+    }
+
+    fn time_left(&self) -> String {
+        let seconds = self.seconds_left().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        seconds.map_or_else(|| "?".to_owned(), |left| indicatif::HumanDuration(left).to_string())
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::config::{self, ConfigError};
 use super::progress::Progress;
@@ -12,10 +13,11 @@ use super::{Context, Interrupted};
 use crate::Seed;
 use crate::attacks::{AttackConfig, EyeglassConfig};
 use crate::data::Dataset;
-use crate::models::{Architecture, Model, ModelConfig, Preprocessing};
+use crate::models::{Architecture, Crop, Framing, Model, ModelConfig, Preprocessing};
 use crate::objectives::ObjectiveConfig;
-use crate::run::{EventLog, RunError};
-use crate::train::{EpochReport, Job, Observer, StepReport, TrainConfig, TrainOutcome};
+use crate::run::{EventLog, Pace, RunError};
+use crate::train::{EpochReport, Job, Observer, StepReport, TrainConfig, TrainOutcome, ValidationProgress};
+use crate::watch::Step;
 
 #[derive(clap::Args)]
 pub(super) struct TrainArguments {
@@ -40,6 +42,9 @@ pub(super) struct TrainArguments {
     /// Print the configuration with all defaults and stop.
     #[arg(long)]
     print_config: bool,
+    /// Print the events of the run to standard output, as events.jsonl gets them, and everything else to standard error.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Everything that decides a training run.
@@ -70,6 +75,8 @@ pub(super) struct ModelSection {
     pub preprocessing: Preprocessing,
     /// A model directory to start from instead of random weights; it then decides the keys above.
     pub from: Option<PathBuf>,
+    /// What is kept of a picture, where that is not what the model of `from` says.
+    pub crop: Option<Crop>,
     /// Keep the body of that model and draw a new last layer, for other classes.
     pub new_head: bool,
 }
@@ -106,11 +113,11 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
         let missing = "no data set: give --data DIR, or `data = \"DIR\"` in the file";
         return Err(ConfigError::Value(missing.to_owned()).into());
     }
-    let data = Dataset::open(&config.data, side(&config)?)?;
+    let data = Dataset::open(&config.data, framing(&config)?)?;
     let outcome = run(&config, &data, out, arguments.resume, "train", context)?;
     match outcome {
         TrainOutcome::Finished { best_epoch, validation, seconds } => {
-            super::say(&format!(
+            context.say(&format!(
                 "Trained in {seconds:.0} s. Kept epoch {best_epoch}: on {} validation pictures clean accuracy {:.3}, \
                  robust accuracy {:.3}.\nModel: {}",
                 validation.images,
@@ -124,12 +131,14 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
     }
 }
 
-/// The side of the pictures that a configuration asks for.
-pub(super) fn side(config: &TrainRunConfig) -> anyhow::Result<usize> {
-    match &config.model.from {
-        None => Ok(config.model.preprocessing.side),
-        Some(from) => Ok(Model::load(from, &Device::default())?.config.preprocessing.side),
-    }
+/// How a configuration wants the pictures.
+pub(super) fn framing(config: &TrainRunConfig) -> anyhow::Result<Framing> {
+    let mut framing = match &config.model.from {
+        None => config.model.preprocessing.framing(),
+        Some(from) => Model::load(from, &Device::default())?.config.preprocessing.framing(),
+    };
+    framing.crop = config.model.crop.unwrap_or(framing.crop);
+    Ok(framing)
 }
 
 /// Trains into a run directory, which is made, or gone on with if `resume` is set.
@@ -153,9 +162,11 @@ pub(super) fn run(
     let stored = super::stored_config(config, data, &start.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
     let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
-    let mut events = EventLog::open(&layout.events())?;
-    events.append("train_start", &super::provenance(config.seed, data))?;
-    let mut observer = TrainObserver { events, progress: None, name: name.to_owned(), robust: None };
+    super::keep_splits(layout, data)?;
+    let mut events = context.events(layout)?;
+    let plan = json!({"epochs": config.train.epochs, "objective": objective.name()});
+    events.append("train_start", &super::provenance(config.seed, data, plan))?;
+    let mut observer = TrainObserver::new(events, name);
     let job = Job {
         model,
         data,
@@ -170,40 +181,52 @@ pub(super) fn run(
     if let Some(progress) = &observer.progress {
         progress.finish();
     }
+    let (kind, data) = match &outcome {
+        Ok(TrainOutcome::Finished { best_epoch, validation, seconds }) => {
+            ("train_end", json!({"best_epoch": best_epoch, "validation": validation, "seconds": seconds}))
+        }
+        Ok(TrainOutcome::Stopped { epoch }) => ("stopped", json!({"epoch": epoch})),
+        Err(error) => ("failed", json!({"error": error.to_string()})),
+    };
+    let written = observer.events.append(kind, &data);
     let outcome = outcome?;
-    if let TrainOutcome::Finished { best_epoch, validation, seconds } = &outcome {
-        let data =
-            serde_json::json!({"best_epoch": best_epoch, "validation": validation, "seconds": seconds});
-        observer.events.append("train_end", &data)?;
-    }
+    written?;
     Ok(outcome)
 }
 
 /// The model to start from, with the classes of the data.
 pub(super) fn start_model(config: &TrainRunConfig, data: &Dataset) -> anyhow::Result<Model> {
+    let ModelSection { architecture, preprocessing, from, crop, new_head } = &config.model;
     let device = Device::default().autodiff();
-    let Some(from) = &config.model.from else {
-        if config.model.new_head {
-            let missing =
-                "model.new_head is true and model.from is missing: give the model directory to start from";
-            return Err(ConfigError::Value(missing.to_owned()).into());
+    let seed = Seed::new(config.seed).purpose("weights");
+    let Some(from) = from else {
+        for (key, given) in [("new_head", *new_head), ("crop", crop.is_some())] {
+            if given {
+                let missing = format!(
+                    "model.{key} is given and model.from is missing: give the model directory to start from"
+                );
+                return Err(ConfigError::Value(missing).into());
+            }
         }
-        let ModelSection { architecture, preprocessing, .. } = &config.model;
         let model = ModelConfig::new(*architecture, data.classes.clone(), preprocessing.clone());
         model.check().map_err(|reason| ConfigError::Value(format!("model.{reason}")))?;
-        let network = model.build(Seed::new(config.seed).purpose("weights"), &device);
+        let network = model.build(seed, &device);
         return Ok(Model { config: model, network });
     };
-    if config.model.new_head {
-        let seed = Seed::new(config.seed).purpose("weights");
-        return Ok(Model::load_with_new_head(from, data.classes.clone(), seed, &device)?);
+    let mut model = if *new_head {
+        Model::load_with_new_head(from, data.classes.clone(), seed, &device)?
+    } else {
+        let model = Model::load(from, &device)?;
+        super::same_classes(&model.config.classes, &data.classes, from).map_err(|error| {
+            anyhow::anyhow!(
+                "{error} To keep its body under a new head for these classes: --set model.new_head=true"
+            )
+        })?;
+        model
+    };
+    if let Some(crop) = crop {
+        model.config.preprocessing.crop = *crop;
     }
-    let model = Model::load(from, &device)?;
-    super::same_classes(&model.config.classes, &data.classes, from).map_err(|error| {
-        anyhow::anyhow!(
-            "{error} To keep its body under a new head for these classes: --set model.new_head=true"
-        )
-    })?;
     Ok(model)
 }
 
@@ -212,28 +235,58 @@ struct TrainObserver {
     events: EventLog,
     progress: Option<Progress>,
     name: String,
-    /// Robust accuracy of the last validation.
-    robust: Option<(f64, f64)>,
+    /// Clean and robust accuracy of the last validation.
+    accuracy: Option<(f64, f64)>,
+    /// When steps and parts of validations have events.
+    pace: Pace,
+    /// Images and seconds since the last event of a step.
+    since: (usize, f64),
+}
+
+impl TrainObserver {
+    fn new(events: EventLog, name: &str) -> Self {
+        let (progress, accuracy) = (None, None);
+        Self { events, progress, name: name.to_owned(), accuracy, pace: Pace::of_lines(), since: (0, 0.0) }
+    }
 }
 
 impl Observer for TrainObserver {
-    fn step(&mut self, report: &StepReport) {
+    fn step(&mut self, report: &StepReport) -> Result<(), RunError> {
         let done = ((report.epoch - 1) * report.steps + report.step) as u64;
         let total = (report.epochs * report.steps) as u64;
         let name = &self.name;
         let progress = self.progress.get_or_insert_with(|| Progress::new(name, total, done - 1));
         let mut words = vec![format!("epoch {}/{}", report.epoch, report.epochs)];
         words.extend(report.terms.iter().map(|term| format!("{} {:.3}", term.name, term.value)));
-        if let Some((clean, robust)) = self.robust {
+        if let Some((clean, robust)) = self.accuracy {
             words.push(format!("val clean {clean:.3} robust {robust:.3}"));
         }
         words.push(format!("{:.0} img/s", report.images as f64 / report.seconds));
         progress.set(done, &words.join("  "));
+        self.since = (self.since.0 + report.images, self.since.1 + report.seconds);
+        if !self.pace.due() {
+            return Ok(());
+        }
+        let (images, seconds) = std::mem::take(&mut self.since);
+        let step = Step {
+            epoch: report.epoch,
+            epochs: report.epochs,
+            step: report.step,
+            steps: report.steps,
+            terms: report.terms.iter().map(|term| (term.name.to_owned(), term.value)).collect(),
+            images_per_second: (seconds > 0.0).then(|| images as f64 / seconds),
+            seconds_left: progress.seconds_left(),
+        };
+        self.events.append("step", &step)
+    }
+
+    fn validating(&mut self, progress: ValidationProgress) -> Result<(), RunError> {
+        if self.pace.due() { self.events.append("validation", &progress) } else { Ok(()) }
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
         if let Some(validation) = report.validation {
-            self.robust = Some((validation.clean_accuracy, validation.robust_accuracy));
+            self.accuracy = Some((validation.clean_accuracy, validation.robust_accuracy));
         }
         self.events.append("epoch", report)
     }

@@ -12,7 +12,7 @@ use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, School, Taught, TextureKey, coverage};
 use crate::audit::TargetChoice;
 use crate::data::{Dataset, Landmarks, Split, placement_sheet};
-use crate::models::{Cost, Victim};
+use crate::models::{Cost, Crop, Victim};
 use crate::run::{Layout, write_file};
 
 /// Most pictures on the sheet that shows where an attack writes.
@@ -24,6 +24,11 @@ const MEASURED: usize = 512;
 pub(super) fn check_landmarks(attack: &AttackConfig, split: &Split) -> Result<(), ConfigError> {
     let Some(path) = attack.landmarks() else { return Ok(()) };
     let wrong = |error: String| ConfigError::Value(format!("attack, landmarks: {error}"));
+    if split.framing().crop != Crop::Square {
+        let problem = "they need preprocessing.crop = { kind = \"square\" }; crop the files instead, or leave \
+                       `landmarks` out";
+        return Err(wrong(problem.to_owned()));
+    }
     let landmarks = Landmarks::read(path, split.side()).map_err(|error| wrong(error.to_string()))?;
     match landmarks.missing(split.paths()) {
         None => Ok(()),

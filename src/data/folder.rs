@@ -1,4 +1,5 @@
-//! A data set: a folder with `train/`, `val/` and `test/`, each with one folder of pictures per class.
+//! A data set: a folder with `train/`, `val/` and `test/`, each with one folder of pictures per class; or with
+//! `splits.csv`; or with nothing but one folder of pictures per class, which is then divided by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -8,17 +9,17 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::partition::{self, PartitionConfig};
 use super::picture::has_picture_ending;
 use super::split::{Listing, Split};
+use super::splits_file::{self, SPLITS_FILE};
 use super::{DataError, Groups};
+use crate::preprocessing::Framing;
 
 /// Names of the splits, in the order of [`Dataset`]'s fields.
-const SPLITS: [&str; 3] = ["train", "val", "test"];
+pub(super) const SPLITS: [&str; 3] = ["train", "val", "test"];
 
-/// Largest side that pictures are resized to, in pixels.
-const LARGEST_SIDE: usize = 4096;
-
-/// Decoded pixels are kept in memory when those of the split are at most this many bytes.
+/// Decoded pixels of a split are kept in memory as long as those of all splits are at most this many bytes.
 const CACHE_BUDGET: usize = 1 << 30;
 
 /// A data set on disk.
@@ -34,17 +35,26 @@ pub struct Dataset {
     pub test: Split,
     /// What `groups.csv` in the root says about the classes, when there is one.
     pub groups: Option<Groups>,
+    /// The division as the text of a `splits.csv`, where it does not follow from folders named `train`, `val`
+    /// and `test`.
+    pub splits: Option<String>,
     /// SHA-256, in hexadecimal, over the relative path, length and content of every picture in the order
-    /// train, val, test and then of the path. `groups.csv` is not part of it.
+    /// train, val, test and then of the path, and over [`Self::splits`]. `groups.csv` is not part of it.
     pub hash: String,
 }
 
 impl Dataset {
-    /// Reads a data set, its pictures cropped to a square and resized to `side x side` pixels.
+    /// Reads a data set, its pictures framed as a model expects them; a number of pixels stands for the
+    /// largest square in the middle, resized bilinearly to that side.
     ///
-    /// Every file is read once for the hash. Where the decoded pixels of a split fit into 1 GiB they are
-    /// kept, and a corrupt picture is found here; otherwise only the header of each picture is checked
-    /// here and [`Split::batch`] decodes. The pixels are the same either way.
+    /// Every file is read once for the hash. Where the decoded pixels of a split fit into what the splits
+    /// before it have left of 1 GiB they are kept, and a corrupt picture is found here; otherwise only the
+    /// header of each picture is checked here and [`Split::batch`] decodes. The pixels are the same either
+    /// way. So memory is bounded by 1 GiB, the pictures that are being decoded and the paths.
+    ///
+    /// A root with `splits.csv` holds the pictures that it names. A root with none of that file, `train/`, `val/`
+    /// and `test/` has one folder per class, and is divided as [`super::write_partition`] does by default: a fifth
+    /// of each class to test on, a fifth to validate on.
     ///
     /// Files and folders whose names start with a dot are passed over, and so is everything in the root
     /// but the three splits and `groups.csv`. Anything else that is not a PNG, JPEG, PGM, PPM or BMP
@@ -52,22 +62,26 @@ impl Dataset {
     ///
     /// # Errors
     /// [`DataError`] for whatever is missing, empty, clashing, unreadable or no picture.
-    pub fn open(root: &Path, side: usize) -> Result<Self, DataError> {
-        Self::open_within(root, side, CACHE_BUDGET)
+    pub fn open(root: &Path, framing: impl Into<Framing>) -> Result<Self, DataError> {
+        Self::open_within(root, framing.into(), CACHE_BUDGET)
     }
 
-    /// [`Self::open`] with a budget in bytes for the decoded pixels of a split.
-    pub(super) fn open_within(root: &Path, side: usize, budget: usize) -> Result<Self, DataError> {
-        if side == 0 || side > LARGEST_SIDE {
-            return Err(DataError::Side { side, largest: LARGEST_SIDE });
-        }
-        let (classes, listings) = list(root)?;
+    /// [`Self::open`] with a budget in bytes for the decoded pixels.
+    pub(super) fn open_within(root: &Path, framing: Framing, budget: usize) -> Result<Self, DataError> {
+        framing.check().map_err(|reason| DataError::Framing { reason })?;
+        let (classes, listings, splits) = find(root)?;
         let groups = Groups::read_if_there(&root.join("groups.csv"), &classes)?;
         let mut hash = Sha256::new();
-        let [train, val, test] = listings.map(|listing| Split::read(root, listing, side, budget, &mut hash));
+        hash.update(splits.as_deref().unwrap_or_default());
+        let mut left = budget;
+        let [train, val, test] = listings.map(|listing| {
+            let own = left;
+            left = left.saturating_sub(listing.decoded_bytes(framing.side));
+            Split::read(root, listing, framing, own, &mut hash)
+        });
         let (train, val, test) = (train?, val?, test?);
         let hash = hexadecimal(&hash.finalize());
-        Ok(Self { classes, train, val, test, groups, hash })
+        Ok(Self { classes, train, val, test, groups, splits, hash })
     }
 }
 
@@ -80,6 +94,34 @@ pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     })
 }
 
+/// The classes, for each split its pictures, and how they were divided if not by folders.
+type Found = (Vec<String>, [Listing; 3], Option<String>);
+
+/// Looks which of the layouts a root has.
+fn find(root: &Path) -> Result<Found, DataError> {
+    if let Some(text) = read_if_there(&root.join(SPLITS_FILE))? {
+        let (classes, listings) = splits_file::parse(root, &text)?;
+        let splits = splits_file::write(&classes, &listings);
+        return Ok((classes, listings, Some(splits)));
+    }
+    if !root.is_dir() || SPLITS.iter().any(|split| root.join(split).is_dir()) {
+        let (classes, listings) = list(root)?;
+        return Ok((classes, listings, None));
+    }
+    let (classes, listings, left_out) = partition::divide(root, "", &PartitionConfig::default())?;
+    if left_out > 0 {
+        let problem = format!(
+            "{left_out} classes of {} have fewer than 3 pictures, one for each split; add pictures, or leave such \
+             classes out: syfar data split --from {} --out DIR",
+            root.display(),
+            root.display()
+        );
+        return Err(DataError::Partition { problem });
+    }
+    let splits = splits_file::write(&classes, &listings);
+    Ok((classes, listings, Some(splits)))
+}
+
 /// The classes and, for each split, its pictures in the order of the path.
 pub(super) fn list(root: &Path) -> Result<(Vec<String>, [Listing; 3]), DataError> {
     if !root.is_dir() {
@@ -89,7 +131,7 @@ pub(super) fn list(root: &Path) -> Result<(Vec<String>, [Listing; 3]), DataError
     for split in SPLITS {
         folders.push(class_folders(root, split)?);
     }
-    let classes = classes(root, &folders)?;
+    let classes = check_classes(root, &folders)?;
     let mut listings = [const { Listing::new() }; 3];
     for (listing, split) in listings.iter_mut().zip(SPLITS) {
         for (label, class) in classes.iter().enumerate() {
@@ -118,16 +160,34 @@ fn class_folders(root: &Path, split: &'static str) -> Result<BTreeSet<String>, D
     Ok(entries.into_keys().collect())
 }
 
-/// The classes of all splits, after checking that each split has each of them.
-fn classes(root: &Path, folders: &[BTreeSet<String>]) -> Result<Vec<String>, DataError> {
-    let all: BTreeSet<&String> = folders.iter().flatten().collect();
+/// Names of the folders in the root of a set that is not divided. Files beside them are passed over.
+pub(super) fn class_folders_of(root: &Path) -> Result<Vec<String>, DataError> {
+    if !root.is_dir() {
+        return Err(DataError::MissingRoot { path: root.to_path_buf() });
+    }
+    let entries = visible_entries(root)?;
+    let folders: Vec<String> =
+        entries.into_iter().filter(|(_, path)| path.is_dir()).map(|(name, _)| name).collect();
+    check_case(root, &folders)?;
+    Ok(folders)
+}
+
+/// Refuses names that some file systems cannot tell apart.
+fn check_case<'a>(root: &Path, classes: impl IntoIterator<Item = &'a String>) -> Result<(), DataError> {
     let mut folded = BTreeMap::new();
-    for class in &all {
+    for class in classes {
         if let Some(first) = folded.insert(class.to_lowercase(), class) {
-            let (first, second) = ((**first).clone(), (**class).clone());
+            let (first, second) = (first.clone(), class.clone());
             return Err(DataError::ClashingClasses { root: root.to_path_buf(), first, second });
         }
     }
+    Ok(())
+}
+
+/// The classes of all splits, after checking that each split has each of them.
+pub(super) fn check_classes(root: &Path, folders: &[BTreeSet<String>]) -> Result<Vec<String>, DataError> {
+    let all: BTreeSet<&String> = folders.iter().flatten().collect();
+    check_case(root, all.iter().copied())?;
     if all.len() < 2 {
         return Err(DataError::TooFewClasses { path: root.join(SPLITS[0]), found: all.len() });
     }
@@ -141,7 +201,7 @@ fn classes(root: &Path, folders: &[BTreeSet<String>]) -> Result<Vec<String>, Dat
 }
 
 /// Names of the pictures of one class in one split, at least one.
-fn picture_names(folder: &Path) -> Result<Vec<String>, DataError> {
+pub(super) fn picture_names(folder: &Path) -> Result<Vec<String>, DataError> {
     let entries = visible_entries(folder)?;
     if entries.is_empty() {
         return Err(DataError::EmptyClass { path: folder.to_path_buf() });

@@ -2,9 +2,9 @@
 //!
 //! The conversion, in this order: a JPEG is turned the way its EXIF orientation says, as a viewer shows
 //! it; 16-bit samples are rounded to 8 bits; a transparent picture is laid on white; grey is copied into
-//! three channels; the picture is cropped in the middle to the largest square (so a face keeps its
-//! aspect) and resized to the side with a triangle filter that averages when it shrinks. A picture that
-//! already has the side keeps its exact pixels.
+//! three channels (and CMYK is turned into RGB by the decoder, without a colour profile); what the
+//! [`Framing`] keeps is cut out, and resized to its square by its filter, smaller pictures too. What already
+//! has the side keeps its exact pixels.
 
 use std::io::Cursor;
 use std::path::Path;
@@ -14,6 +14,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, Rgb, RgbImage};
 
 use super::DataError;
+use crate::preprocessing::{Crop, Framing, Interpolation};
 
 /// Endings of the files that are taken for pictures, in lower case.
 const ENDINGS: [&str; 6] = ["png", "jpg", "jpeg", "pgm", "ppm", "bmp"];
@@ -56,21 +57,29 @@ pub(super) fn shown_size(path: &Path, bytes: &[u8]) -> Result<(u32, u32), DataEr
     Ok(if turned { (height, width) } else { (width, height) })
 }
 
-/// Decodes a file to RGB pixels, `side x side`, as the head of this file describes.
+/// Decodes a file to square RGB pixels as the head of this file describes.
 ///
 /// # Errors
-/// [`DataError::Picture`] when it is corrupt, no picture, or too large.
-pub(super) fn decode(path: &Path, bytes: &[u8], side: usize) -> Result<RgbImage, DataError> {
+/// [`DataError::Picture`] when it is corrupt, no picture, too large, or does not contain what is to be kept.
+pub(super) fn decode(path: &Path, bytes: &[u8], framing: &Framing) -> Result<RgbImage, DataError> {
     let mut decoder = decoder(path, bytes)?;
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut picture = DynamicImage::from_decoder(decoder).map_err(|error| broken(path, &error))?;
     picture.apply_orientation(orientation);
-    let square = crop_to_square(&opaque(picture));
-    let side = side as u32;
-    if square.width() == side {
-        return Ok(square);
+    let kept = crop(opaque(picture), framing.crop).map_err(|reason| broken(path, &reason))?;
+    let side = framing.side as u32;
+    let (width, height) = kept.dimensions();
+    if (width, height) == (side, side) {
+        return Ok(kept);
     }
-    Ok(imageops::resize(&square, side, side, FilterType::Triangle))
+    let shrinks = width >= side && height >= side;
+    Ok(match framing.interpolation {
+        Interpolation::Area if shrinks => imageops::thumbnail(&kept, side, side),
+        Interpolation::Area | Interpolation::Bilinear => {
+            imageops::resize(&kept, side, side, FilterType::Triangle)
+        }
+        Interpolation::Bicubic => imageops::resize(&kept, side, side, FilterType::CatmullRom),
+    })
 }
 
 fn decoder<'a>(path: &Path, bytes: &'a [u8]) -> Result<impl ImageDecoder + 'a, DataError> {
@@ -114,10 +123,27 @@ fn opaque(picture: DynamicImage) -> RgbImage {
     })
 }
 
-fn crop_to_square(picture: &RgbImage) -> RgbImage {
+fn crop(picture: RgbImage, crop: Crop) -> Result<RgbImage, String> {
     let (width, height) = picture.dimensions();
-    let side = width.min(height);
-    imageops::crop_imm(picture, (width - side) / 2, (height - side) / 2, side, side).to_image()
+    let middle = |side: u32| [(width - side) / 2, (height - side) / 2, side, side];
+    let shorter = width.min(height);
+    let [left, top, columns, rows] = match crop {
+        Crop::Whole => return Ok(picture),
+        Crop::Square => middle(shorter),
+        Crop::Centre { share } => middle(((shorter as f32 * share).round() as u32).clamp(1, shorter)),
+        Crop::Box { left, top, width: columns, height: rows } => {
+            let inside =
+                |start: u32, length: u32, all: u32| start.checked_add(length).is_some_and(|end| end <= all);
+            if !inside(left, columns, width) || !inside(top, rows, height) {
+                return Err(format!(
+                    "it has {width}x{height} pixels, and preprocessing.crop asks for {columns}x{rows} from column \
+                     {left} and row {top} on"
+                ));
+            }
+            [left, top, columns, rows]
+        }
+    };
+    Ok(imageops::crop_imm(&picture, left, top, columns, rows).to_image())
 }
 
 #[cfg(test)]
@@ -132,7 +158,7 @@ mod tests {
     }
 
     fn decoded(picture: &DynamicImage, format: ImageFormat, side: usize) -> RgbImage {
-        decode(Path::new("p"), &encoded(picture, format), side).expect("a good picture")
+        decode(Path::new("p"), &encoded(picture, format), &side.into()).expect("a good picture")
     }
 
     #[test]
@@ -144,6 +170,51 @@ mod tests {
             assert_eq!(pixels.get_pixel(0, 0).0, [10; 3]);
             assert_eq!(pixels.get_pixel(91, 91).0, [192; 3]);
         }
+    }
+
+    fn framed(picture: &DynamicImage, framing: &Framing) -> Result<RgbImage, DataError> {
+        decode(Path::new("p"), &encoded(picture, ImageFormat::Png), framing)
+    }
+
+    #[test]
+    fn what_the_crop_keeps_is_what_is_left() {
+        let place = DynamicImage::from(ImageBuffer::from_fn(20, 12, |x, y| Rgb([x as u8, y as u8, 0])));
+        let corners = |side: usize, crop| {
+            let pixels = framed(&place, &Framing { crop, ..side.into() }).expect("a good picture");
+            let last = side as u32 - 1;
+            [pixels.get_pixel(0, 0).0, pixels.get_pixel(last, last).0]
+        };
+        assert_eq!(corners(12, Crop::Square), [[4, 0, 0], [15, 11, 0]]);
+        // Half of 12 from the middle: columns 7 to 12, rows 3 to 8.
+        assert_eq!(corners(6, Crop::Centre { share: 0.5 }), [[7, 3, 0], [12, 8, 0]]);
+        assert_eq!(corners(4, Crop::Box { left: 3, top: 8, width: 4, height: 4 }), [[3, 8, 0], [6, 11, 0]]);
+        let [first, last] = corners(5, Crop::Whole);
+        assert!(first[0] > 0 && last[0] < 19, "{first:?} {last:?} are means of the corners");
+        let too_large = Framing { crop: Crop::Box { left: 3, top: 9, width: 4, height: 4 }, ..4.into() };
+        let message = framed(&place, &too_large).expect_err("it sticks out").to_string();
+        assert!(message.contains("20x12") && message.contains("4x4 from column 3 and row 9"), "{message}");
+        let overflow =
+            Framing { crop: Crop::Box { left: u32::MAX, top: 0, width: 4, height: 4 }, ..4.into() };
+        assert!(framed(&place, &overflow).is_err());
+    }
+
+    #[test]
+    fn each_filter_gives_its_own_pixels() {
+        let columns = [0_u8, 0, 0, 240, 0, 0, 60, 60];
+        let lines = DynamicImage::from(ImageBuffer::from_fn(8, 8, |x, _| Luma([columns[x as usize]])));
+        let row = |side: usize, interpolation| -> Vec<u8> {
+            let pixels = framed(&lines, &Framing { interpolation, ..side.into() }).expect("a good picture");
+            (0..side as u32).map(|x| pixels.get_pixel(x, 0).0[0]).collect()
+        };
+        assert_eq!(row(4, Interpolation::Area), [0, 120, 0, 60]);
+        assert_eq!(row(3, Interpolation::Area), [0, 80, 60], "columns 0 to 2, 3 to 5, 6 and 7");
+        // Pillow 13.0: Image.fromarray(lines).resize((4, 4), BILINEAR) and BICUBIC, the first row.
+        let close = |found: Vec<u8>, expected: [u8; 4]| {
+            assert!(found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) <= 1), "{found:?} {expected:?}");
+        };
+        close(row(4, Interpolation::Bilinear), [0, 90, 38, 51]);
+        close(row(4, Interpolation::Bicubic), [0, 102, 32, 53]);
+        assert_eq!(row(16, Interpolation::Area), row(16, Interpolation::Bilinear), "where it grows");
     }
 
     #[test]
@@ -160,6 +231,15 @@ mod tests {
     }
 
     #[test]
+    fn inks_become_colours() {
+        // Pillow 13.0: Image.new("CMYK", (8, 8), (0, 255, 255, 0)).save("cmyk.jpg", quality=95), which is red.
+        let red = decode(Path::new("p"), include_bytes!("../../tests/data/cmyk.jpg"), &4.into());
+        assert!(
+            red.expect("known").pixels().all(|pixel| pixel.0[0] > 250 && pixel.0[1] < 5 && pixel.0[2] < 5)
+        );
+    }
+
+    #[test]
     fn transparency_is_laid_on_white() {
         let glass = DynamicImage::from(ImageBuffer::from_pixel(4, 4, Rgba([100_u8, 0, 255, 128])));
         assert_eq!(decoded(&glass, ImageFormat::Png, 4).get_pixel(1, 1).0, [177, 127, 255]);
@@ -170,7 +250,8 @@ mod tests {
     #[test]
     fn a_bomb_is_refused_before_it_is_decoded() {
         let bomb = b"P5\n4000000 4000000\n255\n";
-        let error = decode(Path::new("train/a/bomb.pgm"), bomb, 8).expect_err("too large").to_string();
+        let error =
+            decode(Path::new("train/a/bomb.pgm"), bomb, &8.into()).expect_err("too large").to_string();
         assert!(error.contains("train/a/bomb.pgm"), "{error}");
         let within_sides = b"P6\n16000 16000\n255\n";
         assert!(check_header(Path::new("p"), within_sides).is_err(), "768 MB decoded");
@@ -178,13 +259,13 @@ mod tests {
 
     #[test]
     fn garbage_and_truncation_are_errors() {
-        assert!(decode(Path::new("p"), b"", 8).is_err());
-        assert!(decode(Path::new("p"), b"GIF89a not ours", 8).is_err());
+        assert!(decode(Path::new("p"), b"", &8.into()).is_err());
+        assert!(decode(Path::new("p"), b"GIF89a not ours", &8.into()).is_err());
         let grey = DynamicImage::from(ImageBuffer::from_pixel(16, 16, Luma([7_u8])));
         let whole = encoded(&grey, ImageFormat::Pnm);
         let cut = &whole[..whole.len() - 3];
         assert!(check_header(Path::new("p"), cut).is_ok());
-        assert!(decode(Path::new("p"), cut, 8).is_err());
+        assert!(decode(Path::new("p"), cut, &8.into()).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use image::{ImageFormat, RgbImage};
 
 use super::DataError;
 use super::picture::decode;
+use crate::preprocessing::Framing;
 
 /// How far below the next level a value may be, in levels, to be taken for that level: rounding of f32.
 const CLOSE: f32 = 1e-3;
@@ -64,8 +65,16 @@ pub fn encode_png(path: &Path, levels: &[u8], side: usize) -> Result<Vec<u8>, Da
 /// # Errors
 /// When the file is missing, no picture, or has another size.
 pub fn read_saved(path: &Path, side: usize) -> Result<Vec<f32>, DataError> {
+    read_picture(path, &side.into())
+}
+
+/// The values in `[0, 1]` of any picture, cropped and resized, `[3, side, side]` channel by channel.
+///
+/// # Errors
+/// When the file is missing, no picture, or does not contain what is to be kept.
+pub fn read_picture(path: &Path, framing: &Framing) -> Result<Vec<f32>, DataError> {
     let bytes = std::fs::read(path).map_err(DataError::read(path))?;
-    let picture = decode(path, &bytes, side)?;
+    let picture = decode(path, &bytes, framing)?;
     let channel = |channel: usize| picture.pixels().map(move |rgb| f32::from(rgb.0[channel]) / 255.0);
     Ok((0..3).flat_map(channel).collect())
 }

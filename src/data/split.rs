@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::picture::{check_header, decode};
 use super::{Batch, DataError, ImageId};
+use crate::preprocessing::Framing;
 use crate::stable_hash;
 
 /// Largest picture file that is read, in bytes.
@@ -36,6 +37,15 @@ impl Listing {
     pub(super) fn paths(&self) -> &[String] {
         &self.paths
     }
+
+    pub(super) fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    /// What its pictures take in memory, decoded to squares of a side.
+    pub(super) fn decoded_bytes(&self, side: usize) -> usize {
+        self.paths.len().saturating_mul(3 * side * side)
+    }
 }
 
 /// The pictures of one split, ordered by class and then by file name.
@@ -45,7 +55,7 @@ pub struct Split {
     paths: Vec<String>,
     labels: Vec<usize>,
     ids: Vec<ImageId>,
-    side: usize,
+    framing: Framing,
     /// The decoded pictures, when they fit into the budget.
     cache: Option<Vec<RgbImage>>,
 }
@@ -56,11 +66,11 @@ impl Split {
     pub(super) fn read(
         root: &Path,
         listing: Listing,
-        side: usize,
+        framing: Framing,
         budget: usize,
         hash: &mut Sha256,
     ) -> Result<Self, DataError> {
-        let cached = listing.paths.len().saturating_mul(3 * side * side) <= budget;
+        let cached = listing.decoded_bytes(framing.side) <= budget;
         let read: Vec<(FileHash, Option<RgbImage>)> = listing
             .paths
             .par_iter()
@@ -68,7 +78,7 @@ impl Split {
                 let path = root.join(relative);
                 let bytes = read_file(&path)?;
                 let picture = if cached {
-                    Some(decode(&path, &bytes, side)?)
+                    Some(decode(&path, &bytes, &framing)?)
                 } else {
                     check_header(&path, &bytes)?;
                     None
@@ -85,7 +95,7 @@ impl Split {
             ids,
             paths: listing.paths,
             labels: listing.labels,
-            side,
+            framing,
             cache: read.into_iter().map(|(_, picture)| picture).collect(),
         })
     }
@@ -117,7 +127,12 @@ impl Split {
 
     /// Width and height of the pictures in pixels.
     pub fn side(&self) -> usize {
-        self.side
+        self.framing.side
+    }
+
+    /// How the pictures are framed.
+    pub fn framing(&self) -> Framing {
+        self.framing
     }
 
     /// The pictures in these rows, in this order, as pixels `[N, 3, side, side]`. Rows are below
@@ -126,7 +141,7 @@ impl Split {
     /// # Errors
     /// When a picture that was not decoded on opening cannot be read or decoded.
     pub fn batch(&self, rows: &[usize], device: &Device) -> Result<Batch, DataError> {
-        let plane = self.side * self.side;
+        let plane = self.side() * self.side();
         let mut pixels = vec![0.0_f32; rows.len() * 3 * plane];
         pixels.par_chunks_mut(3 * plane).zip(rows).try_for_each(|(image, &row)| {
             let fill = |picture: &RgbImage| {
@@ -138,7 +153,7 @@ impl Split {
             };
             self.with_picture(row, fill)
         })?;
-        let shape = [rows.len(), 3, self.side, self.side];
+        let shape = [rows.len(), 3, self.side(), self.side()];
         Ok(Batch {
             images: Tensor::from_data(TensorData::new(pixels, shape), device),
             labels: rows.iter().map(|&row| self.labels[row]).collect(),
@@ -157,7 +172,7 @@ impl Split {
             return Ok(then(&cache[row]));
         }
         let path = self.root.join(&self.paths[row]);
-        Ok(then(&decode(&path, &read_file(&path)?, self.side)?))
+        Ok(then(&decode(&path, &read_file(&path)?, &self.framing)?))
     }
 }
 

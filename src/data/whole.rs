@@ -20,10 +20,10 @@ pub(super) fn is_occupied(out: &Path) -> Result<bool, DataError> {
 
 /// Lets `fill` write into a temporary folder next to `out`; the folder inside it that `fill` returns
 /// becomes `out`, which is missing or empty. Whatever fails, nothing stays behind.
-pub(super) fn write_whole(
+pub(super) fn write_whole<E: From<DataError>>(
     out: &Path,
-    fill: impl FnOnce(&Path) -> Result<PathBuf, DataError>,
-) -> Result<(), DataError> {
+    fill: impl FnOnce(&Path) -> Result<PathBuf, E>,
+) -> Result<(), E> {
     // A bare name has the empty path as its parent.
     let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(DataError::write(parent))?;
@@ -32,11 +32,11 @@ pub(super) fn write_whole(
     let filled = fill(work.path())?;
     match fs::remove_dir(out) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
-            return Err(DataError::Write { path: out.to_path_buf(), source: error });
+            return Err(DataError::Write { path: out.to_path_buf(), source: error }.into());
         }
         _ => {}
     }
-    fs::rename(&filled, out).map_err(DataError::write(out))
+    Ok(fs::rename(&filled, out).map_err(DataError::write(out))?)
 }
 
 /// Writes a picture as PNG. The bytes depend on nothing but the pixels.

@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::extremes::extremes;
-use super::interval::mean_of_rates;
+use super::interval::{mean_of_rates, wilson};
+use super::outcomes::variance;
 use super::robustness::class_accuracies;
 use super::spread::{Proportion, spread_intervals};
-use super::{ConfusionMatrix, Figure, Rate, RateMatrix};
+use super::{ConfusionMatrix, Figure, ImageOutcomes, Rate, RateMatrix};
 use crate::Seed;
 
 /// One way of grouping the classes.
@@ -102,8 +103,8 @@ pub struct FlowGap {
     pub from: usize,
     /// Index of the other group.
     pub to: usize,
-    /// Difference of the two flows, in `[0, 1]`. The interval, of errors between groups without a common
-    /// class, is that of two groups chosen in advance.
+    /// Difference of the two flows, in `[0, 1]`. The interval, where the groups have no common class and, of
+    /// targeted attacks, images are known, is that of two groups chosen in advance.
     pub gap: Figure,
 }
 
@@ -181,10 +182,36 @@ impl GroupFlow {
                 // The mean over pairs is the loss per source over the number of classes that it goes to.
                 let [there, back] = [(there, size(to)), (back, size(from))]
                     .map(|((value, low, high), classes)| [value, low, high].map(|end| end / classes));
-                let below = (there[0] - there[1]).hypot(back[2] - back[0]);
-                let above = (there[2] - there[0]).hypot(back[0] - back[1]);
-                gap.set_interval(gap.value - below, gap.value + above);
+                set_difference(gap, there, back);
             }
+        }
+        found
+    }
+
+    /// Of targeted attacks, with the interval of the largest gap, which holds the attacks on one image
+    /// together.
+    pub fn of_images(outcomes: &ImageOutcomes, groups: &[Vec<usize>]) -> Self {
+        let counts = outcomes.counts();
+        let mut found = Self::of(&RateMatrix::of_success(&counts), groups, counts.total_attempts());
+        let Some(FlowGap { from, to, gap }) = &mut found.largest_gap else { return found };
+        let (there, back) = (found.rates[*from][*to], found.rates[*to][*from]);
+        let (from, to) = (&groups[*from], &groups[*to]);
+        let by_source = outcomes.by_source();
+        // The flow of a pair of groups is the mean over the ordered pairs that were attacked both ways.
+        let interval = |value: f64, from: &[usize], to: &[usize]| {
+            let both = |i: usize, j: usize| i != j && counts.attempts(i, j) > 0 && counts.attempts(j, i) > 0;
+            let counted = |i: usize, j: usize| from.contains(&i) && to.contains(&j) && both(i, j);
+            let pairs =
+                from.iter().map(|&i| to.iter().filter(|&&j| both(i, j)).count()).sum::<usize>() as f64;
+            let weight = |i: usize, j: usize| if counted(i, j) { 1.0 / pairs } else { 0.0 };
+            let spread = variance(&by_source, &counts, weight);
+            let images: usize = from.iter().map(|&class| by_source[class].len()).sum();
+            let trials = if spread > 0.0 { value * (1.0 - value) / spread } else { images.max(1) as f64 };
+            let (low, high) = wilson(value, trials);
+            [value, low.min(value), high.max(value)]
+        };
+        if let (true, Some(there), Some(back)) = (from.iter().all(|class| !to.contains(class)), there, back) {
+            set_difference(gap, interval(there, from, to), interval(back, to, from));
         }
         found
     }
@@ -202,6 +229,15 @@ impl GroupFlow {
         let per_source = table(groups, |from, to| rates.flow_per_source(from, to));
         Self { rates: flows, per_source, largest_gap }
     }
+}
+
+/// The interval of a difference of two independent values from theirs (each with its low and high end):
+/// Zou and Donner, "Construction of confidence limits about effect measures", Statistics in Medicine 27,
+/// 2008.
+fn set_difference(gap: &mut Figure, there: [f64; 3], back: [f64; 3]) {
+    let below = (there[0] - there[1]).hypot(back[2] - back[0]);
+    let above = (there[2] - there[0]).hypot(back[0] - back[1]);
+    gap.set_interval(gap.value - below, gap.value + above);
 }
 
 /// A flow from each group to each other.
@@ -266,6 +302,29 @@ mod tests {
         // print(p[np.ix_(f, m)].sum() / 1, p[np.ix_(m, f)].sum() / 2)  # 0.5 0.21666666666666667
         assert_eq!(found.flow.per_source[0], [None, Some(0.5)]);
         assert!((found.flow.per_source[1][0].unwrap() - 13.0 / 60.0).abs() < 1e-12);
+    }
+
+    // Two groups of one class; ten images each, of which 8 and 2 are turned into the other: the interval of
+    // the difference of two proportions by Newcombe (his method 10), with n - 1 in the variance.
+    //
+    // z = 1.959963984540054
+    // def w(p, n): d = 1 + z*z/n; c = p + z*z/(2*n); h = z*(p*(1-p)/n + z*z/(4*n*n))**.5; return (c-h)/d, (c+h)/d
+    // v = .8 * .2 / 9; n = .16 / v  # the variance has n - 1
+    // (a, b), (c, d) = w(.8, n), w(.2, n); print(.6 - ((.8-a)**2 + (d-.2)**2)**.5, .6 + ((b-.8)**2 + (.2-c)**2)**.5)
+    #[test]
+    fn targeted_flows_have_the_interval_of_a_difference() {
+        let mut outcomes = ImageOutcomes::new(2);
+        for image in 0..10 {
+            outcomes.add(image, 0, 1, image < 8);
+            outcomes.add(10 + image, 1, 0, image < 2);
+        }
+        let gap = GroupFlow::of_images(&outcomes, &[vec![0], vec![1]]).largest_gap.unwrap().gap;
+        assert!((gap.value - 0.6).abs() < 1e-12);
+        assert!((gap.low.unwrap() - 0.138_667_278_501_273_14).abs() < 1e-12, "{:?}", gap.low);
+        assert!((gap.high.unwrap() - 0.807_499_730_743_721_6).abs() < 1e-12, "{:?}", gap.high);
+        // A class in both groups: the two flows are not independent.
+        let common = GroupFlow::of_images(&outcomes, &[vec![0, 1], vec![1]]).largest_gap.unwrap().gap;
+        assert_eq!((common.low, common.high), (None, None));
     }
 
     #[test]

@@ -83,10 +83,14 @@ impl Shrinkage {
 
 /// A possible truth: its figures and how others are drawn from it.
 pub(super) trait Truth<const F: usize>: Sync {
+    /// What is made once for all draws from it.
+    type Law: Sync;
     /// The figures of the truth itself.
     fn figures(&self) -> [f64; F];
+    /// Tables for drawing. They may be large, so they are made for one truth at a time.
+    fn law(&self) -> Self::Law;
     /// The figures of data drawn from it.
-    fn redraw(&self, seed: Seed) -> [f64; F];
+    fn redraw(&self, law: &Self::Law, seed: Seed) -> [f64; F];
 }
 
 /// What one truth says about one observed figure.
@@ -131,8 +135,9 @@ fn judge<const F: usize>(
     draws: u32,
     at_once: bool,
 ) -> [Verdict; F] {
+    let law = truth.law();
     let count = |draw: u32| {
-        let drawn = truth.redraw(seed.at(u64::from(draw)));
+        let drawn = truth.redraw(&law, seed.at(u64::from(draw)));
         // Sums of the same fractions in another order differ in their last digits and are equal.
         std::array::from_fn(|figure| {
             let (drawn, observed): (f64, f64) = (drawn[figure], observed[figure]);
@@ -187,11 +192,15 @@ mod tests {
     struct Shifted(f64);
 
     impl Truth<1> for Shifted {
+        type Law = ();
+
         fn figures(&self) -> [f64; 1] {
             [self.0]
         }
 
-        fn redraw(&self, seed: Seed) -> [f64; 1] {
+        fn law(&self) {}
+
+        fn redraw(&self, (): &(), seed: Seed) -> [f64; 1] {
             [self.0 + seed.rng().random_range(-1.0..1.0)]
         }
     }

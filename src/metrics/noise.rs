@@ -18,11 +18,12 @@
 //! ten classes of ten images, half of them wrong at random, its p-value for `A1` was below 0.05 in 28 % of
 //! 200 trials (here: 3 % of 400).
 
-use rand::{Rng, RngExt};
+use rand::Rng;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::PairCounts;
+use super::tabulated::Tabulated;
 use crate::Seed;
 
 /// Where a figure would be if the truth were symmetric.
@@ -77,10 +78,8 @@ pub(super) struct Chance {
 pub(super) struct PairChance {
     trials: [f64; 2],
     events: f64,
-    /// Smallest possible number of events in the first direction.
-    first: f64,
-    /// Chance of at most `first`, `first + 1`, .. events in the first direction.
-    cumulative: Vec<f64>,
+    /// Of the number of events in the first direction.
+    first: Tabulated,
 }
 
 impl Chance {
@@ -107,27 +106,17 @@ impl Chance {
 }
 
 impl PairChance {
-    /// The hypergeometric distribution of `events` among `n + m` trials, by its recurrence from the mode,
-    /// where nothing underflows but what is 0 anyway.
+    /// The hypergeometric distribution of `events` among `n + m` trials, by its recurrence.
     pub fn of(n: u64, m: u64, events: u64) -> Self {
         let (first, last) = (events.saturating_sub(m), events.min(n));
         // Weight of one more event in the first direction, relative to `x` of them.
         let ratio = |x: u64| ((events - x) * (n - x)) as f64 / ((x + 1) * (m + x + 1 - events)) as f64;
         let mode = ((events + 1) * (n + 1) / (n + m + 2)).clamp(first, last);
-        let mut weights = vec![1.0; (last - first + 1) as usize];
-        for x in mode..last {
-            weights[(x + 1 - first) as usize] = weights[(x - first) as usize] * ratio(x);
+        Self {
+            trials: [n as f64, m as f64],
+            events: events as f64,
+            first: Tabulated::of(first, last, mode, ratio),
         }
-        for x in (first..mode).rev() {
-            weights[(x - first) as usize] = weights[(x + 1 - first) as usize] / ratio(x);
-        }
-        let total: f64 = weights.iter().sum();
-        let mut below = 0.0;
-        for weight in &mut weights {
-            below += *weight / total;
-            *weight = below;
-        }
-        Self { trials: [n as f64, m as f64], events: events as f64, first: first as f64, cumulative: weights }
     }
 
     /// The rates of the two directions in one redrawn matrix.
@@ -138,18 +127,14 @@ impl PairChance {
 
     /// The number of events in the first direction in one redrawn matrix.
     pub fn draw_events(&self, rng: &mut impl Rng) -> u64 {
-        let uniform: f64 = rng.random();
-        let at = self.cumulative.partition_point(|&below| below <= uniform).min(self.cumulative.len() - 1);
-        self.first as u64 + at as u64
+        self.first.draw(rng)
     }
 
     /// Chance of a division that is less likely than `there` events in the first direction, and half the
     /// chance of one that is exactly as likely: Fisher's two-sided test with Lancaster's mid-p, which does
     /// not reject too rarely with small counts.
     pub fn two_sided_mid_p(&self, there: u64) -> f64 {
-        let chance =
-            |at: usize| self.cumulative[at] - at.checked_sub(1).map_or(0.0, |before| self.cumulative[before]);
-        let observed = chance(there as usize - self.first as usize);
+        let observed = self.first.chance(there);
         let part = |chance: f64| {
             if (chance - observed).abs() <= 1e-7 * observed {
                 0.5 * chance
@@ -159,7 +144,7 @@ impl PairChance {
                 0.0
             }
         };
-        (0..self.cumulative.len()).map(|at| part(chance(at))).sum::<f64>().clamp(0.0, 1.0)
+        self.first.outcomes().map(|outcome| part(self.first.chance(outcome))).sum::<f64>().clamp(0.0, 1.0)
     }
 }
 

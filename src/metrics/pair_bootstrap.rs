@@ -7,10 +7,11 @@
 
 use super::SymmetryFigures;
 use super::binomial::binomial;
-use rand::{Rng, RngExt};
+use rand::RngExt;
 
 use super::inversion::{Shrinkage, Truth, intervals};
 use super::mass::expected_rates;
+use super::multinomial::Multinomial;
 use super::outcomes::Outcome;
 use super::pairs::PairCounts;
 use super::rates::Pair;
@@ -49,6 +50,9 @@ struct Rates<'a> {
     bootstrap: &'a PairBootstrap<'a>,
     pairs: Vec<Pair>,
 }
+
+/// Of errors, how the images of each class fall into the cells of its row and, at last, elsewhere.
+type RowLaws = Vec<Multinomial>;
 
 impl<'a> PairBootstrap<'a> {
     /// Of errors: the trials of a direction are all images of its true class. `compared` pairs can have
@@ -108,8 +112,9 @@ impl<'a> PairBootstrap<'a> {
         }
         if self.pairs.len() <= MOST_SPECTRAL_PAIRS {
             let observed = Rates { bootstrap: self, pairs: rates().collect() };
+            let law = observed.law();
             let norm = |seed: Seed| {
-                let drawn = observed.drawn(seed);
+                let drawn = observed.drawn(&law, seed);
                 spectral::of_pairs(self.classes, drawn.iter().copied())
             };
             let value = found.spectral_norm.value;
@@ -152,9 +157,24 @@ fn masses(pairs: &[PairCounts], empty: u64) -> (Vec<f64>, f64) {
 }
 
 impl Rates<'_> {
-    fn drawn(&self, seed: Seed) -> Vec<Pair> {
+    fn row_laws(&self) -> RowLaws {
+        let chance = |&cell: &u32| {
+            let pair = &self.pairs[cell as usize / 2];
+            if cell.is_multiple_of(2) { pair.up } else { pair.down }
+        };
+        let law = |((row, &elsewhere), &images): ((&Vec<u32>, &f64), &u64)| {
+            Multinomial::of(images, row.iter().map(chance).chain([elsewhere]).collect())
+        };
+        let PairBootstrap { rows, elsewhere, images, attacked, .. } = self.bootstrap;
+        match attacked {
+            None => rows.iter().zip(elsewhere).zip(images).map(law).collect(),
+            Some(_) => Vec::new(),
+        }
+    }
+
+    fn drawn(&self, rows: &RowLaws, seed: Seed) -> Vec<Pair> {
         match &self.bootstrap.attacked {
-            None => self.drawn_rows(seed),
+            None => self.drawn_rows(rows, seed),
             Some(attacked) => self.drawn_images(attacked, seed),
         }
     }
@@ -196,16 +216,14 @@ impl Rates<'_> {
     }
 
     /// Rates of redrawn images: each row is multinomial. An event elsewhere is a pair of its own.
-    fn drawn_rows(&self, seed: Seed) -> Vec<Pair> {
+    fn drawn_rows(&self, rows: &RowLaws, seed: Seed) -> Vec<Pair> {
         let mut rng = seed.rng();
         let mut drawn: Vec<Pair> =
             self.pairs.iter().map(|pair| Pair { up: 0.0, down: 0.0, ..*pair }).collect();
         let bootstrap = self.bootstrap;
-        for (class, row) in bootstrap.rows.iter().enumerate() {
-            let images = bootstrap.images[class];
-            let chances = row.iter().map(|&cell| self.chance(cell)).chain([bootstrap.elsewhere[class]]);
-            let one = 1.0 / images as f64;
-            multinomial(&mut rng, images, chances, |at, events| match row.get(at) {
+        for (class, (law, row)) in rows.iter().zip(&bootstrap.rows).enumerate() {
+            let one = 1.0 / bootstrap.images[class] as f64;
+            law.draw(&mut rng, |at, events| match row.get(at) {
                 Some(&cell) if cell % 2 == 0 => drawn[cell as usize / 2].up += events as f64 * one,
                 Some(&cell) => drawn[cell as usize / 2].down += events as f64 * one,
                 None => {
@@ -215,54 +233,21 @@ impl Rates<'_> {
         }
         drawn
     }
-
-    fn chance(&self, cell: u32) -> f64 {
-        let pair = &self.pairs[cell as usize / 2];
-        if cell.is_multiple_of(2) { pair.up } else { pair.down }
-    }
-}
-
-/// Tells how many of `images` fall into which cell; what falls into none is left out. Few images are drawn
-/// one by one, many cell by cell.
-fn multinomial(
-    rng: &mut impl Rng,
-    images: u64,
-    chances: impl Iterator<Item = f64> + Clone,
-    mut found: impl FnMut(usize, u64),
-) {
-    let total: f64 = chances.clone().sum();
-    let events = binomial(rng, images, total);
-    if events < chances.clone().count() as u64 {
-        let ends: Vec<f64> = chances
-            .scan(0.0, |sum, chance| {
-                *sum += chance;
-                Some(*sum)
-            })
-            .collect();
-        for _ in 0..events {
-            let place = rng.random::<f64>() * total;
-            found(ends.partition_point(|&end| end <= place).min(ends.len() - 1), 1);
-        }
-        return;
-    }
-    let (mut left, mut chance_left) = (events, total);
-    for (cell, chance) in chances.enumerate() {
-        let events = binomial(rng, left, chance / chance_left);
-        if events > 0 {
-            found(cell, events);
-        }
-        left -= events;
-        chance_left -= chance;
-    }
 }
 
 impl Truth<FIGURES> for Rates<'_> {
+    type Law = RowLaws;
+
     fn figures(&self) -> [f64; FIGURES] {
         values(self.bootstrap.classes, self.pairs.iter().copied()).unwrap_or([0.0; FIGURES])
     }
 
-    fn redraw(&self, seed: Seed) -> [f64; FIGURES] {
-        values(self.bootstrap.classes, self.drawn(seed).iter().copied()).unwrap_or([0.0; FIGURES])
+    fn law(&self) -> RowLaws {
+        self.row_laws()
+    }
+
+    fn redraw(&self, law: &RowLaws, seed: Seed) -> [f64; FIGURES] {
+        values(self.bootstrap.classes, self.drawn(law, seed).iter().copied()).unwrap_or([0.0; FIGURES])
     }
 }
 
@@ -277,31 +262,4 @@ fn values(classes: usize, pairs: impl Iterator<Item = Pair> + Clone) -> Option<[
         found.log_penalty,
         found.frobenius_ratio().unwrap_or(0.0),
     ])
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Mean counts of three cells over many draws.
-    fn means(images: u64) -> [f64; 3] {
-        let mut rng = Seed::new(4).rng();
-        let mut sums = [0.0; 3];
-        for _ in 0..20_000 {
-            multinomial(&mut rng, images, [0.2, 0.0, 0.3].into_iter(), |cell, events| {
-                sums[cell] += events as f64 / 20_000.0;
-            });
-        }
-        sums
-    }
-
-    #[test]
-    fn few_and_many_images_fall_where_they_should() {
-        for images in [2, 40] {
-            let n = images as f64;
-            let found = means(images);
-            let near = |(found, expected): (&f64, f64)| (found - expected * n).abs() < 0.01 * n;
-            assert!(found.iter().zip([0.2, 0.0, 0.3]).all(near), "{images}: {found:?}");
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! Counts of pairs of classes: all that symmetry needs of a matrix, dense or sparse.
 
+use rayon::prelude::*;
+
 use super::rates::Pair;
 use super::{ConfusionMatrix, SuccessMatrix};
 
@@ -43,6 +45,9 @@ pub(super) struct Compared {
 /// So many pairs without an event are kept one by one at most; that is all of them for a hundred classes.
 const MOST_EMPTY: usize = 5_000;
 
+/// Rows of a matrix whose pairs are gathered together.
+const ROWS_AT_ONCE: usize = 16;
+
 impl Compared {
     /// Of errors: the trials of a direction are the images of its true class.
     pub fn of_confusion(counts: &ConfusionMatrix) -> Self {
@@ -60,31 +65,36 @@ impl Compared {
         [self.pairs.as_slice(), &self.empty].concat()
     }
 
-    fn of(classes: usize, cell: impl Fn(usize, usize) -> (u64, u64)) -> Self {
-        let mut number = 0;
-        let mut pairs = Vec::new();
-        let mut empty = Vec::new();
-        for low in 0..classes {
-            for high in low + 1..classes {
-                let ((n, there), (m, back)) = (cell(low, high), cell(high, low));
-                if n == 0 || m == 0 {
-                    continue;
-                }
-                let pair = PairCounts { low, high, trials: [n, m], events: [there, back] };
-                number += 1;
-                if pair.has_events() {
-                    pairs.push(pair);
-                } else if empty.len() <= MOST_EMPTY {
-                    empty.push(pair);
+    /// Of trials and events from one class to another.
+    fn of(classes: usize, cell: impl Fn(usize, usize) -> (u64, u64) + Sync) -> Self {
+        let pair = |low: usize, high: usize| {
+            let ((n, there), (m, back)) = (cell(low, high), cell(high, low));
+            (n > 0 && m > 0).then_some(PairCounts { low, high, trials: [n, m], events: [there, back] })
+        };
+        // A column of the matrix is far apart in memory, so some rows go over the same columns together.
+        let of_rows = |first: usize| {
+            let rows = first..(first + ROWS_AT_ONCE).min(classes);
+            let (mut number, mut found) = (0, vec![Vec::new(); rows.len()]);
+            for high in first + 1..classes {
+                for pair in rows.clone().take_while(|&low| low < high).filter_map(|low| pair(low, high)) {
+                    number += 1;
+                    if pair.has_events() {
+                        found[pair.low - first].push(pair);
+                    }
                 }
             }
+            (number, found.concat())
+        };
+        let starts = (0..classes.div_ceil(ROWS_AT_ONCE)).into_par_iter().map(|at| at * ROWS_AT_ONCE);
+        let (numbers, found): (Vec<usize>, Vec<Vec<PairCounts>>) = starts.map(of_rows).unzip();
+        let (number, mut pairs) = (numbers.into_iter().sum::<usize>(), found.concat());
+        let ordered = (0..classes).flat_map(|low| (low + 1..classes).map(move |high| (low, high)));
+        let mut without = ordered.filter_map(|(low, high)| pair(low, high)).filter(|pair| !pair.has_events());
+        let all_without = number - pairs.len();
+        if pairs.is_empty() {
+            pairs.extend(without.next());
         }
-        if pairs.is_empty() && !empty.is_empty() {
-            pairs.push(empty.remove(0));
-        }
-        if empty.len() > MOST_EMPTY {
-            empty.clear();
-        }
+        let empty = if (1..=MOST_EMPTY).contains(&all_without) { without.collect() } else { Vec::new() };
         Self { number, pairs, empty }
     }
 }

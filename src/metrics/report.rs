@@ -155,7 +155,7 @@ impl ConfusionFigures {
             source: SourceFigures::of(counts, seed.purpose("source"), draws),
             target: TargetFigures::of(counts, seed.purpose("target"), draws),
             symmetry: SymmetryFigures::of_confusion(counts, seed, draws),
-            tests: SymmetryTests::of(counts, seed.purpose("tests"), draws).filter(|_| draws > 0),
+            tests: (draws > 0).then(|| SymmetryTests::of(counts, seed.purpose("tests"), draws)).flatten(),
         }
     }
 }
@@ -170,8 +170,9 @@ impl GroupReport {
                 .untargeted
                 .as_ref()
                 .map(|matrix| GroupFigures::of(matrix, &members, seed.purpose("untargeted"), draws)),
-            targeted: counts.targeted.as_ref().map(|matrix| {
-                GroupFlow::of(&RateMatrix::of_success(matrix), &members, matrix.total_attempts())
+            targeted: counts.targeted.as_ref().map(|matrix| match &counts.outcomes {
+                Some(outcomes) => GroupFlow::of_images(outcomes, &members),
+                None => GroupFlow::of(&RateMatrix::of_success(matrix), &members, matrix.total_attempts()),
             }),
             groups,
             members,

@@ -51,7 +51,9 @@ impl SourceFigures {
             worst,
             best: found.as_ref().and_then(|found| at(found.highest)),
             lowest: worst.map(|worst| Figure::new(worst.rate.value, images)),
-            worst_split_half: split_half(&per_class, seed.purpose("split half"), draws),
+            worst_split_half: (draws > 0)
+                .then(|| split_half(&per_class, seed.purpose("split half"), draws))
+                .flatten(),
             gap: found.map(|found| Figure::new(found.gap, images)),
             inequality: Inequality::of(&known, images),
             per_class,

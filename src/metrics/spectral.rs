@@ -7,6 +7,8 @@
 //! (Perron-Frobenius) and is never orthogonal to the start. Power iteration would need thousands of passes
 //! where two confusions are about as large.
 
+use rayon::prelude::*;
+
 use super::rates::Pair;
 
 /// Relative error at which the iteration stops.
@@ -14,6 +16,12 @@ const TOLERANCE: f64 = 1e-14;
 
 /// Dimension of the largest Krylov space; what remains after it is a loss of digits, not of meaning.
 const MOST_STEPS: usize = 200;
+
+/// Above so many cells the rows are divided into [`PARTS`].
+const MANY_CELLS: usize = 50_000;
+
+/// Groups of rows that are multiplied side by side.
+const PARTS: usize = 16;
 
 /// The off-diagonal cells that are not 0, row by row.
 struct Cells {
@@ -41,16 +49,27 @@ impl Cells {
         Self { starts, columns, values }
     }
 
-    /// `C^T C v` in one pass over the cells.
+    /// `C^T C v` in one pass over the cells. The parts are always the same, so threads do not change a digit.
     fn squared_times(&self, vector: &[f64]) -> Vec<f64> {
-        let mut result = vec![0.0; vector.len()];
-        for row in self.starts.windows(2) {
-            let (columns, values) = (&self.columns[row[0]..row[1]], &self.values[row[0]..row[1]]);
-            let cells = || columns.iter().map(|&column| column as usize).zip(values);
-            let sum: f64 = cells().map(|(column, value)| value * vector[column]).sum();
-            cells().for_each(|(column, value)| result[column] += value * sum);
-        }
-        result
+        let parts = if self.values.len() < MANY_CELLS { 1 } else { PARTS };
+        let rows = vector.len().div_ceil(parts);
+        let part = |part: usize| {
+            let mut result = vec![0.0; vector.len()];
+            let ends = [part * rows, (part + 1) * rows].map(|end| end.min(vector.len()));
+            for row in self.starts[ends[0]..=ends[1]].windows(2) {
+                let (columns, values) = (&self.columns[row[0]..row[1]], &self.values[row[0]..row[1]]);
+                let cells = || columns.iter().map(|&column| column as usize).zip(values);
+                let sum: f64 = cells().map(|(column, value)| value * vector[column]).sum();
+                cells().for_each(|(column, value)| result[column] += value * sum);
+            }
+            result
+        };
+        let add = |mut sum: Vec<f64>, part: Vec<f64>| {
+            sum.iter_mut().zip(&part).for_each(|(sum, part)| *sum += part);
+            sum
+        };
+        let found: Vec<Vec<f64>> = (0..parts).into_par_iter().map(part).collect();
+        found.into_iter().reduce(add).unwrap_or_default()
     }
 }
 

@@ -4,9 +4,9 @@
 //! inverted tests, see [`super::inversion`]. The differences of a family are those from the mean; because
 //! the lowest also moves with the mean, families with a shifted mean take part.
 
-use super::binomial::binomial;
 use super::interval::Z;
 use super::inversion::{SCALES, Shrinkage, THRESHOLDS, Truth, intervals};
+use super::tabulated::Tabulated;
 use crate::Seed;
 
 /// One of independent proportions.
@@ -26,16 +26,24 @@ struct Shares<'a, G> {
 }
 
 impl<const F: usize, G: Fn(&[f64]) -> [f64; F] + Sync> Truth<F> for Shares<'_, G> {
+    /// The number of successes of each proportion.
+    type Law = Vec<Tabulated>;
+
     fn figures(&self) -> [f64; F] {
         (self.figures)(&self.truth)
     }
 
-    fn redraw(&self, seed: Seed) -> [f64; F] {
+    fn law(&self) -> Self::Law {
+        let law = |(proportion, &share): (&Proportion, &f64)| Tabulated::binomial(proportion.trials, share);
+        self.proportions.iter().zip(&self.truth).map(law).collect()
+    }
+
+    fn redraw(&self, law: &Self::Law, seed: Seed) -> [f64; F] {
         let mut rng = seed.rng();
-        let draw = |(proportion, &share): (&Proportion, &f64)| {
-            binomial(&mut rng, proportion.trials, share) as f64 / proportion.trials as f64
+        let draw = |(proportion, law): (&Proportion, &Tabulated)| {
+            law.draw(&mut rng) as f64 / proportion.trials as f64
         };
-        let drawn: Vec<f64> = self.proportions.iter().zip(&self.truth).map(draw).collect();
+        let drawn: Vec<f64> = self.proportions.iter().zip(law).map(draw).collect();
         (self.figures)(&drawn)
     }
 }

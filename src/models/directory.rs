@@ -10,7 +10,7 @@ use burn::module::Module;
 use burn::store::{ApplyResult, ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
 
-use super::{Architecture, Network, Preprocessing};
+use super::{Architecture, ImportOptions, Imported, Network, Preprocessing, WeightFile, weights};
 use crate::Seed;
 
 const FORMAT_VERSION: u32 = 1;
@@ -52,7 +52,7 @@ pub struct ModelConfig {
     pub format_version: u32,
     /// What to build.
     pub architecture: Architecture,
-    /// Class names in the order of the logits.
+    /// Class names in the order of the logits. None where the network ends in an embedding, before a head.
     pub classes: Vec<String>,
     /// Size and normalisation of the pictures.
     pub preprocessing: Preprocessing,
@@ -81,7 +81,7 @@ impl ModelConfig {
                 self.format_version
             ));
         }
-        if self.classes.len() < 2 {
+        if self.classes.len() < 2 && !(self.classes.is_empty() && self.architecture.embeds()) {
             return Err(format!("{} classes, at least 2 expected", self.classes.len()));
         }
         let (least, multiple) = self.architecture.sides();
@@ -90,13 +90,7 @@ impl ModelConfig {
                 "preprocessing.side is {side}, expected a multiple of {multiple} from {least} to 4096"
             ));
         }
-        if self.preprocessing.std.iter().any(|std| !(std.is_finite() && *std > 0.0)) {
-            return Err("preprocessing.std must be positive".to_owned());
-        }
-        if self.preprocessing.mean.iter().any(|mean| !mean.is_finite()) {
-            return Err("preprocessing.mean must be finite".to_owned());
-        }
-        Ok(())
+        self.preprocessing.check().map_err(|reason| format!("preprocessing.{reason}"))
     }
 }
 
@@ -148,13 +142,7 @@ impl Model {
         if let Some(reason) = complaint(&result) {
             return Err(fail(reason));
         }
-        let broken = network.non_finite_tensors();
-        if broken > 0 {
-            return Err(fail(format!(
-                "{broken} tensors hold NaN or infinite values: the training diverged or the file is damaged. \
-                 Use an earlier checkpoint."
-            )));
-        }
+        finite(&network).map_err(fail)?;
         Ok(Self { config, network })
     }
 }
@@ -176,6 +164,46 @@ impl Model {
         config.check().map_err(|reason| ModelError::Config { path, reason })?;
         let network = config.build(seed, device).with_body_of(&old.network);
         Ok(Self { config, network })
+    }
+}
+
+impl Model {
+    /// A network of a configuration with the weights of a file of PyTorch. A new head, where it is asked for,
+    /// is drawn from the seed.
+    ///
+    /// # Errors
+    /// [`ModelError`] naming the file and what does not fit.
+    pub fn import(
+        config: ModelConfig,
+        file: &WeightFile,
+        options: &ImportOptions,
+        seed: Seed,
+        device: &Device,
+    ) -> Result<(Self, Imported), ModelError> {
+        let network = config.build(seed, device);
+        let maps = network.key_maps();
+        let (network, imported) = weights::import(network, &maps, file, options)?;
+        let fail = |reason| ModelError::Weights { path: file.path().to_owned(), reason };
+        finite(&network).map_err(fail)?;
+        Ok((Self { config, network }, imported))
+    }
+
+    /// Writes the weights as safetensors under the names of PyTorch. Gives the number of tensors.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] where the disk refuses.
+    pub fn export(&self, path: &Path) -> Result<usize, ModelError> {
+        weights::export(&self.network.valid(), &self.network.key_maps()[0], path)
+    }
+}
+
+fn finite(network: &Network) -> Result<(), String> {
+    match network.non_finite_tensors() {
+        0 => Ok(()),
+        broken => Err(format!(
+            "{broken} tensors hold NaN or infinite values: the training diverged or the file is damaged. Use an earlier \
+             checkpoint."
+        )),
     }
 }
 

@@ -7,7 +7,8 @@
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::Classifier;
+use super::weights::{KeyMap, pair};
+use super::{Classifier, Size};
 use crate::Seed;
 use crate::nn::{After, BatchNorm, Conv2d, Frozen, FrozenBuilder, Linear, Normalize, Precision};
 
@@ -32,12 +33,22 @@ impl FaceCnnConfig {
     pub fn new(classes: usize) -> Self {
         Self { classes, mean: [0.5; 3], std: [0.25; 3], side: 64 }
     }
+
+    /// Parameters and cost.
+    pub fn size(&self) -> Size {
+        let (mut size, mut channels, mut side) = (Size::default(), 3, self.side);
+        for width in WIDTHS {
+            size = size.conv([channels, width], 3, side).more(2 * width);
+            (channels, side) = (width, side / 2);
+        }
+        size.linear(channels * side * side, self.classes, 1)
+    }
 }
 
 /// The network.
 #[derive(Module, Debug)]
 pub struct FaceCnn {
-    normalize: Normalize,
+    pub(super) normalize: Normalize,
     blocks: Vec<Block>,
     head: Linear,
     side: usize,
@@ -71,6 +82,16 @@ impl FaceCnn {
             side: config.side,
             classes: config.classes,
         }
+    }
+}
+
+impl FaceCnn {
+    /// Names as in a PyTorch module of the same shape: `blocks.0.conv`, `blocks.0.norm`, `head`.
+    pub(super) fn key_maps(&self) -> Vec<KeyMap> {
+        let layers =
+            (0..self.blocks.len()).flat_map(|index| ["conv", "norm"].map(|l| format!("blocks.{index}.{l}")));
+        let names = layers.chain(["head".to_owned()]).map(|name| pair(name.clone(), name)).collect();
+        vec![KeyMap::new("syfar", names)]
     }
 }
 
@@ -136,6 +157,14 @@ mod tests {
         assert_eq!(trained, values(&model), "a victim changed the model");
         let logits = found.logits.try_to_vec_as::<f32>().expect("f32");
         [trained, logits, found.gradient.try_to_vec_as::<f32>().expect("f32")]
+    }
+
+    #[test]
+    fn the_size_is_that_of_what_is_built() {
+        let config = FaceCnnConfig { side: 32, ..FaceCnnConfig::new(5) };
+        let model = FaceCnn::new(&config, Seed::new(3), &Device::default());
+        let running: usize = WIDTHS.iter().map(|width| 2 * width).sum();
+        assert_eq!(model.num_params() - running, config.size().parameters as usize);
     }
 
     #[test]

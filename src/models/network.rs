@@ -5,11 +5,13 @@ use std::collections::HashSet;
 use burn::module::{Flag, Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 
+use super::weights::KeyMap;
 use super::{
-    Classifier, FaceCnn, FaceCnnConfig, PreActResNet, PreActResNetConfig, Vgg, VggConfig, Vit, VitConfig,
+    Blueprint, Classifier, FaceCnn, FaceNet, FaceNetConfig, PreActResNet, ResNet, Vgg, Vit, WideResNet,
 };
 use crate::Seed;
 use crate::nn::{Frozen, Precision};
+use crate::preprocessing::{Channels, Preprocessing, Preset};
 
 /// Name of an architecture, as written in `config.json`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -18,43 +20,169 @@ pub enum Architecture {
     /// See [`FaceCnn`].
     #[default]
     FaceCnn,
-    /// See [`Vgg`].
+    /// See [`Vgg`]; with the small head.
     #[serde(rename = "vgg16")]
     Vgg16,
     /// See [`PreActResNet`].
-    #[serde(rename = "resnet18")]
-    Resnet18,
-    /// See [`Vit`] and [`VitConfig::tiny`].
+    #[serde(rename = "resnet18", alias = "preact_resnet18")]
+    PreActResnet18,
+    /// See [`Vit`] and [`VitConfig::tiny`](super::VitConfig::tiny).
     VitTiny,
+    /// See [`VitConfig::small`](super::VitConfig::small).
+    VitSmall,
+    /// See [`VitConfig::base`](super::VitConfig::base).
+    VitBase,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg11_torchvision")]
+    Vgg11Torchvision,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg13_torchvision")]
+    Vgg13Torchvision,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg16_torchvision")]
+    Vgg16Torchvision,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg11_face")]
+    Vgg11Face,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg13_face")]
+    Vgg13Face,
+    /// See [`Vgg`].
+    #[serde(rename = "vgg16_face")]
+    Vgg16Face,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet18_imagenet")]
+    Resnet18Imagenet,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet34_imagenet")]
+    Resnet34Imagenet,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet50_imagenet")]
+    Resnet50Imagenet,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet18_cifar")]
+    Resnet18Cifar,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet34_cifar")]
+    Resnet34Cifar,
+    /// See [`ResNet`].
+    #[serde(rename = "resnet50_cifar")]
+    Resnet50Cifar,
+    /// See [`WideResNet`].
+    #[serde(rename = "wide_resnet28_10")]
+    WideResnet28x10,
+    /// See [`WideResNet`].
+    #[serde(rename = "wide_resnet34_10")]
+    WideResnet34x10,
+    /// See [`FaceNet`].
+    FaceNet,
 }
 
 impl Architecture {
+    /// All of them.
+    pub const ALL: [Self; 21] = [
+        Self::FaceCnn,
+        Self::FaceNet,
+        Self::Vgg16,
+        Self::Vgg11Torchvision,
+        Self::Vgg13Torchvision,
+        Self::Vgg16Torchvision,
+        Self::Vgg11Face,
+        Self::Vgg13Face,
+        Self::Vgg16Face,
+        Self::PreActResnet18,
+        Self::Resnet18Cifar,
+        Self::Resnet34Cifar,
+        Self::Resnet50Cifar,
+        Self::Resnet18Imagenet,
+        Self::Resnet34Imagenet,
+        Self::Resnet50Imagenet,
+        Self::WideResnet28x10,
+        Self::WideResnet34x10,
+        Self::VitTiny,
+        Self::VitSmall,
+        Self::VitBase,
+    ];
+
     /// The smallest side of its input; any other is a multiple of the second number.
     pub fn sides(self) -> (usize, usize) {
         match self {
-            Self::FaceCnn | Self::VitTiny => (16, 16),
+            Self::FaceCnn | Self::VitTiny | Self::VitSmall | Self::VitBase => (16, 16),
             Self::Vgg16 => (32, 16),
-            Self::Resnet18 => (8, 8),
+            Self::PreActResnet18 | Self::WideResnet28x10 | Self::WideResnet34x10 => (8, 8),
+            Self::FaceNet => (FaceNetConfig::LEAST_SIDE, 1),
+            Self::Resnet18Cifar | Self::Resnet34Cifar | Self::Resnet50Cifar => (8, 1),
+            Self::Vgg11Torchvision
+            | Self::Vgg13Torchvision
+            | Self::Vgg16Torchvision
+            | Self::Vgg11Face
+            | Self::Vgg13Face
+            | Self::Vgg16Face
+            | Self::Resnet18Imagenet
+            | Self::Resnet34Imagenet
+            | Self::Resnet50Imagenet => (32, 1),
+        }
+    }
+
+    /// The side that published weights are for, or that the architecture is usually trained with.
+    pub fn usual_side(self) -> usize {
+        match self {
+            Self::FaceCnn => 64,
+            Self::Vgg16 => 112,
+            Self::FaceNet => 150,
+            Self::PreActResnet18
+            | Self::Resnet18Cifar
+            | Self::Resnet34Cifar
+            | Self::Resnet50Cifar
+            | Self::WideResnet28x10
+            | Self::WideResnet34x10 => 32,
+            _ => 224,
         }
     }
 }
 
-/// What a picture goes through before the first convolution.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Preprocessing {
-    /// Side of the square input in pixels.
-    pub side: usize,
-    /// Mean of each channel (red, green, blue), in units of pixels in `[0, 1]`.
-    pub mean: [f32; 3],
-    /// Standard deviation of each channel, in the same units.
-    pub std: [f32; 3],
+impl Architecture {
+    /// What published weights expect of pictures, or how the architecture is usually trained.
+    pub fn usual_preprocessing(self) -> Preprocessing {
+        let usual = match self {
+            Self::FaceCnn | Self::Vgg16 => Preprocessing::default(),
+            Self::FaceNet => {
+                let std = [FaceNetConfig::STD; 3];
+                Preprocessing { mean: FaceNetConfig::MEAN, std, range: 255.0, ..Preprocessing::default() }
+            }
+            Self::VitTiny | Self::VitSmall | Self::VitBase => Preset::Timm.preprocessing(),
+            // RobustBench's networks take pixels as they are.
+            Self::PreActResnet18
+            | Self::Resnet18Cifar
+            | Self::Resnet34Cifar
+            | Self::Resnet50Cifar
+            | Self::WideResnet28x10
+            | Self::WideResnet34x10 => {
+                Preprocessing { mean: [0.0; 3], std: [1.0; 3], ..Preprocessing::default() }
+            }
+            Self::Vgg11Torchvision
+            | Self::Vgg13Torchvision
+            | Self::Vgg16Torchvision
+            | Self::Resnet18Imagenet
+            | Self::Resnet34Imagenet
+            | Self::Resnet50Imagenet => Preset::Imagenet.preprocessing(),
+            Self::Vgg11Face | Self::Vgg13Face | Self::Vgg16Face => Preset::VggFace.preprocessing(),
+        };
+        Preprocessing { side: self.usual_side(), ..usual }
+    }
 }
 
-impl Default for Preprocessing {
-    /// 64 x 64, mean 0.5, standard deviation 0.25.
-    fn default() -> Self {
-        Self { side: 64, mean: [0.5; 3], std: [0.25; 3] }
+impl std::fmt::Display for Architecture {
+    /// The name in `config.json`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        serde::Serialize::serialize(self, f)
+    }
+}
+
+impl Architecture {
+    /// Whether it can be without a head: with no classes its logits are an embedding.
+    pub fn embeds(self) -> bool {
+        self == Self::FaceNet
     }
 }
 
@@ -65,11 +193,17 @@ pub enum Network {
     /// See [`FaceCnn`].
     FaceCnn(FaceCnn),
     /// See [`Vgg`].
-    Vgg16(Vgg),
+    Vgg(Vgg),
     /// See [`PreActResNet`].
-    Resnet18(PreActResNet),
+    PreActResNet(PreActResNet),
     /// See [`Vit`].
-    VitTiny(Vit),
+    Vit(Vit),
+    /// See [`ResNet`].
+    ResNet(ResNet),
+    /// See [`WideResNet`].
+    WideResNet(WideResNet),
+    /// See [`FaceNet`].
+    FaceNet(FaceNet),
 }
 
 impl Network {
@@ -82,25 +216,24 @@ impl Network {
         seed: Seed,
         device: &Device,
     ) -> Self {
-        let Preprocessing { side, mean, std } = *preprocessing;
-        match architecture {
-            Architecture::FaceCnn => {
-                let config = FaceCnnConfig { classes, mean, std, side };
-                Self::FaceCnn(FaceCnn::new(&config, seed, device))
-            }
-            Architecture::Vgg16 => {
-                let config = VggConfig { mean, std, side, ..VggConfig::new(classes) };
-                Self::Vgg16(Vgg::new(&config, seed, device))
-            }
-            Architecture::Resnet18 => {
-                let config = PreActResNetConfig { mean, std, side, ..PreActResNetConfig::new(classes) };
-                Self::Resnet18(PreActResNet::new(&config, seed, device))
-            }
-            Architecture::VitTiny => {
-                let config = VitConfig { mean, std, side, ..VitConfig::tiny(classes) };
-                Self::VitTiny(Vit::new(&config, seed, device))
-            }
-        }
+        let (mean, std) = preprocessing.unit_mean_and_std();
+        let blueprint = Blueprint::new(architecture, classes, preprocessing.side, mean, std);
+        blueprint.build(seed, device).with_channels(preprocessing.channels)
+    }
+
+    /// The network with its first layer handing on the channels in this order.
+    fn with_channels(mut self, channels: Channels) -> Self {
+        let normalize = match &mut self {
+            Self::FaceCnn(network) => &mut network.normalize,
+            Self::Vgg(network) => &mut network.normalize,
+            Self::PreActResNet(network) => &mut network.normalize,
+            Self::Vit(network) => &mut network.normalize,
+            Self::ResNet(network) => &mut network.normalize,
+            Self::WideResNet(network) => &mut network.normalize,
+            Self::FaceNet(network) => &mut network.normalize,
+        };
+        normalize.reverse_channels(channels == Channels::Bgr);
+        self
     }
 }
 
@@ -231,40 +364,67 @@ impl Network {
     }
 }
 
+impl Network {
+    /// The names of its layers in PyTorch, in every naming that is known; the first is that of exports.
+    pub(super) fn key_maps(&self) -> Vec<KeyMap> {
+        match self {
+            Self::FaceCnn(network) => network.key_maps(),
+            Self::Vgg(network) => network.key_maps(),
+            Self::PreActResNet(network) => network.key_maps(),
+            Self::Vit(network) => network.key_maps(),
+            Self::ResNet(network) => network.key_maps(),
+            Self::WideResNet(network) => network.key_maps(),
+            Self::FaceNet(network) => network.key_maps(),
+        }
+    }
+}
+
 impl Classifier for Network {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         match self {
             Self::FaceCnn(network) => network.forward(images),
-            Self::Vgg16(network) => network.forward(images),
-            Self::Resnet18(network) => network.forward(images),
-            Self::VitTiny(network) => network.forward(images),
+            Self::Vgg(network) => network.forward(images),
+            Self::PreActResNet(network) => network.forward(images),
+            Self::Vit(network) => network.forward(images),
+            Self::ResNet(network) => network.forward(images),
+            Self::WideResNet(network) => network.forward(images),
+            Self::FaceNet(network) => network.forward(images),
         }
     }
 
     fn frozen(&self, precision: Precision) -> Option<Frozen> {
         match self {
             Self::FaceCnn(network) => network.frozen(precision),
-            Self::Vgg16(network) => network.frozen(precision),
-            Self::Resnet18(network) => network.frozen(precision),
-            Self::VitTiny(network) => network.frozen(precision),
+            Self::Vgg(network) => network.frozen(precision),
+            Self::PreActResNet(network) => network.frozen(precision),
+            Self::Vit(network) => network.frozen(precision),
+            Self::ResNet(network) => network.frozen(precision),
+            Self::WideResNet(network) => network.frozen(precision),
+            Self::FaceNet(network) => network.frozen(precision),
         }
     }
 
     fn classes(&self) -> usize {
         match self {
             Self::FaceCnn(network) => network.classes(),
-            Self::Vgg16(network) => network.classes(),
-            Self::Resnet18(network) => network.classes(),
-            Self::VitTiny(network) => network.classes(),
+            Self::Vgg(network) => network.classes(),
+            Self::PreActResNet(network) => network.classes(),
+            Self::Vit(network) => network.classes(),
+            Self::ResNet(network) => network.classes(),
+            Self::WideResNet(network) => network.classes(),
+            Self::FaceNet(network) => network.classes(),
         }
     }
 
     fn input_shape(&self) -> [usize; 3] {
         match self {
             Self::FaceCnn(network) => network.input_shape(),
-            Self::Vgg16(network) => network.input_shape(),
-            Self::Resnet18(network) => network.input_shape(),
-            Self::VitTiny(network) => network.input_shape(),
+            Self::Vgg(network) => network.input_shape(),
+            Self::PreActResNet(network) => network.input_shape(),
+            Self::Vit(network) => network.input_shape(),
+            Self::ResNet(network) => network.input_shape(),
+            Self::WideResNet(network) => network.input_shape(),
+            Self::FaceNet(network) => network.input_shape(),
         }
     }
 }

@@ -1,15 +1,19 @@
-//! `resnet18`: the pre-activation residual network (He et al. 2016, "Identity Mappings in Deep Residual
+//! PreActResNet-18: the pre-activation residual network (He et al. 2016, "Identity Mappings in Deep Residual
 //! Networks") in the form that robustness papers use for small pictures.
 //!
 //! The stem is one 3x3 convolution of stride 1, without pooling. Four stages of two blocks follow (64, 128,
 //! 256 and 512 channels; all but the first halve the picture). A block is BatchNorm, ReLU, conv3x3 twice,
 //! plus a shortcut: the input itself, or, where the shape changes, a 1x1 convolution of the activated
-//! input. BatchNorm, ReLU, the mean over the picture and one linear layer end it.
+//! input. BatchNorm, ReLU, the mean over the picture and one linear layer end it. This is the form of Rice et al.
+//! (ICML 2020; `PreActBlockV2` with `bn_before_fc` in RobustBench). Another one in use ends without a BatchNorm, and
+//! RobustBench's `PreActBlock` gives the shortcut the input before it is activated; weights for them do not fit.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
-use super::Classifier;
+use super::size::side_after;
+use super::weights::{KeyMap, pair};
+use super::{Classifier, Size};
 use crate::Seed;
 use crate::nn::{BatchNorm, Conv2d, Linear, Normalize, global_average_pool};
 
@@ -37,12 +41,23 @@ impl PreActResNetConfig {
     pub fn new(classes: usize) -> Self {
         Self { classes, mean: [0.5; 3], std: [0.25; 3], side: 32, width: 64 }
     }
+
+    /// Channels and stride of each block, stage by stage.
+    fn plan(&self) -> impl Iterator<Item = (usize, usize)> {
+        let width = self.width;
+        STAGES.into_iter().flat_map(move |(times, stride)| [(times * width, stride), (times * width, 1)])
+    }
+
+    /// Parameters and cost.
+    pub fn size(&self) -> Size {
+        Block::network_size(self.width, self.side, self.plan(), self.classes)
+    }
 }
 
 /// The network.
 #[derive(Module, Debug)]
 pub struct PreActResNet {
-    normalize: Normalize,
+    pub(super) normalize: Normalize,
     stem: Conv2d,
     blocks: Vec<Block>,
     norm: BatchNorm,
@@ -51,15 +66,17 @@ pub struct PreActResNet {
     classes: usize,
 }
 
+/// A block of two convolutions, each behind its BatchNorm and ReLU.
 #[derive(Module, Debug)]
-struct Block {
+pub(super) struct Block {
     norms: [BatchNorm; 2],
     convs: [Conv2d; 2],
     shortcut: Option<Conv2d>,
 }
 
 impl Block {
-    fn new(inputs: usize, outputs: usize, stride: usize, seed: Seed, device: &Device) -> Self {
+    /// A block with weights drawn from a seed.
+    pub(super) fn new(inputs: usize, outputs: usize, stride: usize, seed: Seed, device: &Device) -> Self {
         let conv = |inputs, stride, index| {
             Conv2d::new([inputs, outputs], 3, stride, 1, seed.purpose("conv").at(index), device)
         };
@@ -72,7 +89,59 @@ impl Block {
         }
     }
 
-    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    /// Blocks in a row behind a stem of so many channels, given the channels and stride of each; and the
+    /// channels that they end in.
+    pub(super) fn stack(
+        stem: usize,
+        plan: impl Iterator<Item = (usize, usize)>,
+        seed: Seed,
+        device: &Device,
+    ) -> (Vec<Self>, usize) {
+        let mut channels = stem;
+        let block = |(index, (outputs, stride)): (usize, (usize, usize))| {
+            let block = Self::new(channels, outputs, stride, seed.purpose("block").at(index as u64), device);
+            channels = outputs;
+            block
+        };
+        let blocks = plan.enumerate().map(block).collect();
+        (blocks, channels)
+    }
+
+    /// The size of a network of such blocks between a 3x3 stem and a BatchNorm with a linear layer.
+    pub(super) fn network_size(
+        stem: usize,
+        mut side: usize,
+        plan: impl Iterator<Item = (usize, usize)>,
+        classes: usize,
+    ) -> Size {
+        let (mut channels, mut size) = (stem, Size::default().conv([3, stem], 3, side));
+        for (outputs, stride) in plan {
+            side = side_after(side, 3, stride, 1);
+            size = size.conv([channels, outputs], 3, side).conv([outputs, outputs], 3, side);
+            size = size.more(2 * (channels + outputs));
+            if stride != 1 || channels != outputs {
+                size = size.conv([channels, outputs], 1, side);
+            }
+            channels = outputs;
+        }
+        size.more(2 * channels).linear(channels, classes, 1)
+    }
+
+    /// Names of its layers here and in PyTorch, given its own two names and that of the shortcut.
+    pub(super) fn names(&self, own: &str, theirs: &str, shortcut: &str) -> Vec<(String, String)> {
+        let mut names = Vec::new();
+        for index in 0..2 {
+            names.push(pair(format!("{own}.norms.{index}"), format!("{theirs}.bn{}", index + 1)));
+            names.push(pair(format!("{own}.convs.{index}"), format!("{theirs}.conv{}", index + 1)));
+        }
+        if self.shortcut.is_some() {
+            names.push(pair(format!("{own}.shortcut"), format!("{theirs}.{shortcut}")));
+        }
+        names
+    }
+
+    /// `[N, inputs, H, W]` to `[N, outputs, H', W']`.
+    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let active = self.norms[0].forward_relu(input.clone());
         let aside = match &self.shortcut {
             Some(conv) => conv.forward(active.clone()),
@@ -86,15 +155,7 @@ impl Block {
 impl PreActResNet {
     /// A network with weights drawn from a seed.
     pub fn new(config: &PreActResNetConfig, seed: Seed, device: &Device) -> Self {
-        let mut channels = config.width;
-        let mut blocks = Vec::new();
-        for (width, stride) in STAGES {
-            for stride in [stride, 1] {
-                let (outputs, key) = (width * config.width, seed.purpose("block").at(blocks.len() as u64));
-                blocks.push(Block::new(channels, outputs, stride, key, device));
-                channels = outputs;
-            }
-        }
+        let (blocks, channels) = Block::stack(config.width, config.plan(), seed, device);
         Self {
             normalize: Normalize::new(&config.mean, &config.std),
             stem: Conv2d::same_3x3(3, config.width, seed.purpose("stem"), device),
@@ -104,6 +165,18 @@ impl PreActResNet {
             side: config.side,
             classes: config.classes,
         }
+    }
+}
+
+impl PreActResNet {
+    /// Names in RobustBench and the code of Rice et al.
+    pub(super) fn key_maps(&self) -> Vec<KeyMap> {
+        let mut names = vec![pair("stem", "conv1"), pair("norm", "bn"), pair("head", "linear")];
+        for (index, block) in self.blocks.iter().enumerate() {
+            let theirs = format!("layer{}.{}", index / 2 + 1, index % 2);
+            names.extend(block.names(&format!("blocks.{index}"), &theirs, "shortcut.0"));
+        }
+        vec![KeyMap::new("RobustBench", names)]
     }
 }
 
@@ -142,5 +215,9 @@ mod tests {
         let norms = 64 * 5 + 128 * 4 + 256 * 4 + 512 * 4;
         let trained = 11_172_170;
         assert_eq!(model.num_params(), trained + 2 * norms);
+        let size = PreActResNetConfig::new(10).size();
+        assert_eq!(size.parameters as usize, trained);
+        // 0.56 G multiply-accumulates are what others count for this network at 32 x 32.
+        assert!((size.macs as f64 / 1e9 - 0.56).abs() < 0.01, "{}", size.macs);
     }
 }

@@ -23,7 +23,10 @@ pub use init::normal;
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use normalize::Normalize;
-pub use pool::{average_pool, global_average_pool, max_pool_2x2, relu_max_pool_2x2};
+pub use pool::{
+    adaptive_average_pool, average_pool, global_average_pool, max_pool, max_pool_2x2, max_pool_3x3,
+    relu_max_pool_2x2,
+};
 
 #[cfg(test)]
 pub(crate) use ops::with_stock;

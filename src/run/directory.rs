@@ -58,6 +58,11 @@ impl Layout {
         self.root.join("model")
     }
 
+    /// `splits.csv`: which picture was in which split, where folders do not say it.
+    pub fn splits(&self) -> PathBuf {
+        self.root.join("splits.csv")
+    }
+
     /// `predictions.csv.gz`: one row for each image, attack and target.
     pub fn predictions(&self) -> PathBuf {
         self.root.join("predictions.csv.gz")

@@ -26,12 +26,13 @@ pub struct Event<T = serde_json::Value> {
 
 /// The writer. A line reaches the operating system before `append` returns, so that a killed process
 /// loses none; only a power failure can.
-#[derive(Debug)]
 pub struct EventLog {
     path: PathBuf,
     file: File,
     /// Bytes of whole lines.
     length: u64,
+    /// Who else gets the lines.
+    copy: Option<Box<dyn Write + Send>>,
 }
 
 impl EventLog {
@@ -50,9 +51,17 @@ impl EventLog {
             .map_err(RunError::writing(path))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(RunError::reading(path))?;
-        let mut log = Self { path: path.to_owned(), file, length: whole_lines(&bytes).len() as u64 };
+        let mut log =
+            Self { path: path.to_owned(), file, length: whole_lines(&bytes).len() as u64, copy: None };
         log.cut().map_err(RunError::writing(path))?;
         Ok(log)
+    }
+
+    /// Gives a copy of each line that is appended from now on to somebody else as well. When that fails, because
+    /// nobody reads any more, the log goes on without.
+    #[must_use]
+    pub fn with_copy(self, copy: Box<dyn Write + Send>) -> Self {
+        Self { copy: Some(copy), ..self }
     }
 
     /// Appends one event with the present time.
@@ -73,6 +82,11 @@ impl EventLog {
             return Err(RunError::Write { path: self.path.clone(), cause });
         }
         self.length += line.len() as u64;
+        if let Some(copy) = &mut self.copy
+            && copy.write_all(&line).and_then(|()| copy.flush()).is_err()
+        {
+            self.copy = None;
+        }
         Ok(())
     }
 
@@ -102,7 +116,7 @@ pub fn read_events(path: &Path) -> Result<Vec<Event>, RunError> {
 }
 
 /// Everything up to the last newline.
-fn whole_lines(bytes: &[u8]) -> &[u8] {
+pub(super) fn whole_lines(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |position| position + 1);
     &bytes[..end]
 }
@@ -148,6 +162,21 @@ mod tests {
             let expected: Vec<&str> = ["a", "b", "c"][..left].iter().copied().chain(["d"]).collect();
             assert_eq!(kinds(&path), expected, "after the cut at {length}");
         }
+    }
+
+    #[test]
+    fn a_copy_has_the_same_lines_until_nobody_reads_it() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("events.jsonl");
+        let (mut reader, writer) = std::io::pipe().expect("a pipe");
+        let mut log = EventLog::open(&path).expect("new log").with_copy(Box::new(writer));
+        log.append("a", &1).expect("appended");
+        let mut copied = vec![0; std::fs::metadata(&path).expect("a file").len() as usize];
+        reader.read_exact(&mut copied).expect("a copy");
+        assert_eq!(copied, std::fs::read(&path).expect("readable"));
+        drop(reader);
+        log.append("b", &2).expect("appended");
+        assert_eq!(kinds(&path), ["a", "b"]);
     }
 
     #[test]

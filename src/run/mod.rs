@@ -7,6 +7,8 @@ mod atomic;
 mod directory;
 mod error;
 mod events;
+mod follow;
+mod pace;
 mod signal;
 mod stop;
 
@@ -14,5 +16,7 @@ pub use atomic::write_file;
 pub use directory::{Layout, RunDir};
 pub use error::RunError;
 pub use events::{Event, EventLog, read_events};
+pub use follow::{EventFollower, News};
+pub use pace::Pace;
 pub use signal::install_stop_flag;
 pub use stop::StopFlag;

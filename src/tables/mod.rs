@@ -8,6 +8,7 @@ mod confusion;
 mod error;
 mod groups;
 mod npy;
+mod pixels;
 mod predictions;
 mod records;
 
@@ -15,4 +16,5 @@ pub use classes::{KnownClasses, read_class_names};
 pub use confusion::{Cells, ConfusionTable, Kind, read_confusion};
 pub use error::TableError;
 pub use groups::{ClassGroups, intersections, read_groups};
+pub use pixels::{Pixels, npy_bytes, read_pixels};
 pub use predictions::{CLEAN, Columns, MOST_ROWS, Part, Predictions, has_predictions, read_predictions};

@@ -67,9 +67,8 @@ pub(super) fn read_npy(path: &Path, mut input: impl Read) -> Result<Grid, TableE
 }
 
 /// The header, once nothing in it can harm the parser.
-fn read_header(path: &Path, input: &mut impl Read) -> Result<NpyHeader, TableError> {
-    let wrong =
-        |problem: &str| TableError::whole(path, format!("{problem}; save the matrix with numpy.save"));
+pub(super) fn read_header(path: &Path, input: &mut impl Read) -> Result<NpyHeader, TableError> {
+    let wrong = |problem: &str| TableError::whole(path, format!("{problem}; save the array with numpy.save"));
     let short = |cause| match std::io::Error::kind(&cause) {
         ErrorKind::UnexpectedEof => wrong("the header of the array ends too early"),
         _ => TableError::read(path, cause),
@@ -94,16 +93,16 @@ fn read_header(path: &Path, input: &mut impl Read) -> Result<NpyHeader, TableErr
         return Err(wrong("the array has fields, expected plain numbers"));
     }
     if count(u8::is_ascii_digit) > MOST_DIGITS {
-        return Err(wrong("the array has more dimensions or numbers than a confusion matrix can have"));
+        return Err(wrong("the array has more dimensions or numbers than it can have here"));
     }
     NpyHeader::from_reader(Cursor::new(start))
         .map_err(|cause| wrong(&format!("the header is damaged: {cause}")))
 }
 
 /// Bytes to a number.
-struct Decoder {
+pub(super) struct Decoder {
     kind: Number,
-    size: usize,
+    pub size: usize,
     big: bool,
 }
 
@@ -113,7 +112,7 @@ enum Number {
 }
 
 impl Decoder {
-    fn new(dtype: &DType) -> Option<Self> {
+    pub fn new(dtype: &DType) -> Option<Self> {
         let DType::Plain(plain) = dtype else { return None };
         let size = plain.num_bytes()?;
         let kind = match (plain.type_char(), size) {
@@ -125,7 +124,7 @@ impl Decoder {
         Some(Self { kind, size, big: plain.endianness() == Endianness::Big })
     }
 
-    fn value(&self, bytes: &[u8]) -> f64 {
+    pub fn value(&self, bytes: &[u8]) -> f64 {
         let mut whole = [0; 8];
         whole[..self.size].copy_from_slice(bytes);
         if self.big {

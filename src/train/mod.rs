@@ -15,6 +15,8 @@ pub use averaging::{AverageEvery, AveragingConfig};
 pub use config::TrainConfig;
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};
 pub use schedule::Schedule;
-pub use trainer::{EpochReport, Job, Observer, StepReport, TrainError, TrainOutcome, train};
+pub use trainer::{
+    EpochReport, Job, Observer, StepReport, TrainError, TrainOutcome, ValidationProgress, train,
+};
 pub use validate::Validation;
 pub use weight_perturbation::PerturbationConfig;

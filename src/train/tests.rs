@@ -103,14 +103,26 @@ struct Watch {
 }
 
 impl Observer for Watch {
-    fn step(&mut self, _report: &StepReport) {
+    fn step(&mut self, _report: &StepReport) -> Result<(), RunError> {
         self.steps += 1;
         if self.steps == self.stop_after {
             self.stop.request();
         }
+        Ok(())
+    }
+
+    fn validating(&mut self, progress: ValidationProgress) -> Result<(), RunError> {
+        assert!(progress.epoch >= 1 && (1..=progress.total).contains(&progress.done), "{progress:?}");
+        Ok(())
     }
 
     fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError> {
+        if let (Some(all), Some(confusion)) = (report.validation, &report.confusion) {
+            let cells = confusion.cells.as_ref().expect("few classes");
+            let right: u64 = (0..PEOPLE).map(|person| cells.counts[person][person]).sum();
+            assert_eq!((confusion.classes, confusion.n), (PEOPLE, all.images as u64));
+            assert!((right as f64 / all.images as f64 - all.robust_accuracy).abs() < 1e-12, "{confusion:?}");
+        }
         self.epochs.push(report.clone());
         Ok(())
     }

@@ -9,15 +9,16 @@ use burn::tensor::Device;
 use super::averaging::{AverageEvery, averaged};
 use super::checkpoint::{self, EpochSums, Saved, State};
 use super::optimizer::clip_by_global_norm;
-use super::validate::validate;
+use super::validate::{self, validate};
 use super::weight_perturbation::Perturbation;
 use super::{TrainConfig, Validation};
 use crate::Seed;
 use crate::attacks::Attack;
 use crate::data::{Batch, DataError, Dataset, augment, epoch_batches};
+use crate::metrics::Snapshot;
 use crate::models::{Cost, Model, ModelError, Network, Victim};
-use crate::objectives::{ClassFigures, Loss, Objective, Pictures, Term};
-use crate::run::StopFlag;
+use crate::objectives::{Loss, Objective, Pictures, Term};
+use crate::run::{RunError, StopFlag};
 
 /// A killed training loses at most this much work.
 const CHECKPOINT_EVERY: Duration = Duration::from_mins(1);
@@ -58,7 +59,7 @@ pub enum TrainError {
     Config(String),
     /// The log could not be written.
     #[error(transparent)]
-    Log(#[from] crate::run::RunError),
+    Log(#[from] RunError),
 }
 
 /// What to train, on what, and where to put it.
@@ -113,6 +114,9 @@ pub struct EpochReport {
     pub train_accuracy: f64,
     /// Validation, in the epochs that have one.
     pub validation: Option<Validation>,
+    /// Predictions of the validation pictures under attack, in the epochs that have a validation. A picture that is
+    /// misclassified unchanged counts as its clean prediction.
+    pub confusion: Option<Snapshot>,
     /// Whether this epoch's model is the best so far.
     pub best: bool,
     /// Passes that the attacks of the epoch took.
@@ -123,15 +127,37 @@ pub struct EpochReport {
     pub images_per_second: f64,
 }
 
-/// Who is told of progress.
+/// How far the validation of an epoch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ValidationProgress {
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// Pictures that were attacked.
+    pub done: usize,
+    /// Pictures in all.
+    pub total: usize,
+}
+
+/// Who is told of progress. An error, where a log cannot be written, ends the training.
 pub trait Observer {
     /// After each step.
-    fn step(&mut self, report: &StepReport);
+    ///
+    /// # Errors
+    /// Where the log cannot be written.
+    fn step(&mut self, report: &StepReport) -> Result<(), RunError>;
+    /// After each batch of a validation.
+    ///
+    /// # Errors
+    /// Where the log cannot be written.
+    fn validating(&mut self, progress: ValidationProgress) -> Result<(), RunError> {
+        let _ = progress;
+        Ok(())
+    }
     /// After each epoch.
     ///
     /// # Errors
-    /// Where the log cannot be written; training ends.
-    fn epoch(&mut self, report: &EpochReport) -> Result<(), crate::run::RunError>;
+    /// Where the log cannot be written.
+    fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError>;
 }
 
 /// How training ended.
@@ -203,7 +229,7 @@ impl<'a> Loop<'a> {
                     self.save()?;
                 }
             }
-            let report = self.end_epoch(batches.len())?;
+            let report = self.end_epoch(batches.len(), observer)?;
             self.save()?;
             observer.epoch(&report)?;
         }
@@ -268,7 +294,7 @@ impl<'a> Loop<'a> {
             images: batch.len(),
             terms: &loss.terms,
             seconds,
-        });
+        })?;
         Ok(())
     }
 
@@ -319,21 +345,23 @@ impl<'a> Loop<'a> {
         Ok(())
     }
 
-    fn end_epoch(&mut self, steps: usize) -> Result<EpochReport, TrainError> {
+    fn end_epoch(&mut self, steps: usize, observer: &mut dyn Observer) -> Result<EpochReport, TrainError> {
         let config = self.job.config;
         let epoch = self.state.epoch;
         let learning_rate = self.learning_rate(steps - 1, steps);
         let sums = std::mem::take(&mut self.state.sums);
         let due = (epoch + 1).is_multiple_of(config.validate_every) || epoch + 1 == config.epochs;
-        self.end_average(due)?;
-        let (validation, best) = if due {
-            let (validation, classes) = self.validate()?;
-            self.job.objective.end_epoch(Some(&classes));
-            (Some(validation), self.keep_if_best(epoch, validation)?)
+        self.end_average(due, observer)?;
+        let (found, best) = if due {
+            let found = self.validate(observer)?;
+            self.job.objective.end_epoch(Some(&found.classes));
+            let best = self.keep_if_best(epoch, found.all)?;
+            (Some(found), best)
         } else {
             self.job.objective.end_epoch(None);
             (None, false)
         };
+        let seed = self.job.seed.purpose("snapshot");
         self.state.epoch += 1;
         self.state.step = 0;
         let right = sums.predictions.iter().filter(|(label, prediction)| label == prediction).count();
@@ -342,7 +370,8 @@ impl<'a> Loop<'a> {
             learning_rate,
             terms: sums.terms.into_iter().map(|(name, sum)| (name, sum / sums.images as f64)).collect(),
             train_accuracy: right as f64 / sums.images as f64,
-            validation,
+            validation: found.as_ref().map(|found| found.all),
+            confusion: found.map(|found| Snapshot::of_confusion(&found.confusion, seed)),
             best,
             attack_cost: sums.cost,
             seconds: sums.seconds,
@@ -351,15 +380,15 @@ impl<'a> Loop<'a> {
     }
 
     /// Takes an epoch into an average that moves once an epoch, unless the worst class is not good enough.
-    fn end_average(&mut self, due: bool) -> Result<(), TrainError> {
+    fn end_average(&mut self, due: bool, observer: &mut dyn Observer) -> Result<(), TrainError> {
         let averaging = self.job.config.averaging.filter(|averaging| averaging.every == AverageEvery::Epoch);
         let Some(averaging) = averaging else { return Ok(()) };
         if let Some(least) = averaging.least_worst_class {
             if !due {
                 return Ok(());
             }
-            let (_, classes) = self.validate_network(&self.job.model.network)?;
-            if classes.present().any(|(_, figure)| 1.0 - figure.robust_error < least) {
+            let found = self.validate_network(&self.job.model.network, observer)?;
+            if found.classes.present().any(|(_, figure)| 1.0 - figure.robust_error < least) {
                 return Ok(());
             }
         }
@@ -368,17 +397,23 @@ impl<'a> Loop<'a> {
     }
 
     /// Validates the model: the average of the weights, where there is one.
-    fn validate(&self) -> Result<(Validation, ClassFigures), TrainError> {
+    fn validate(&self, observer: &mut dyn Observer) -> Result<validate::Found, TrainError> {
         self.stay_finite()?;
-        self.validate_network(self.average.as_ref().unwrap_or(&self.job.model.network))
+        self.validate_network(self.average.as_ref().unwrap_or(&self.job.model.network), observer)
     }
 
-    fn validate_network(&self, network: &Network) -> Result<(Validation, ClassFigures), TrainError> {
+    fn validate_network(
+        &self,
+        network: &Network,
+        observer: &mut dyn Observer,
+    ) -> Result<validate::Found, TrainError> {
         let Job { data, validation_attack, config, seed, .. } = &self.job;
         // The same random starts after every epoch, so that epochs are compared under the same attack.
         let seed = seed.purpose("validation");
         let victim = Victim::new(network);
-        Ok(validate(&victim, &data.val, *validation_attack, config.batch_size, &self.device, seed)?)
+        let (epoch, total) = (self.state.epoch + 1, data.val.len());
+        let mut each = |done| Ok(observer.validating(ValidationProgress { epoch, done, total })?);
+        validate(&victim, &data.val, *validation_attack, config.batch_size, &self.device, seed, &mut each)
     }
 
     /// Saves the model if it is the best so far, and says whether it is.

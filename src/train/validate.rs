@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 use crate::Seed;
 use crate::attacks::{Attack, Goal, cross_entropy};
 use crate::data::{DataError, Split};
+use crate::metrics::ConfusionMatrix;
 use crate::models::Victim;
 use crate::objectives::{ClassFigure, ClassFigures, divergence};
 
@@ -34,20 +35,33 @@ impl Validation {
     }
 }
 
-/// Attacks a split, untargeted, and looks at the predictions: of all pictures and of each class.
+/// What a validation found.
+pub(super) struct Found {
+    pub all: Validation,
+    pub classes: ClassFigures,
+    /// Predictions under attack; a picture that is misclassified unchanged is in the cell of its clean prediction, as
+    /// in an audit.
+    pub confusion: ConfusionMatrix,
+}
+
+/// Attacks a split, untargeted, and looks at the predictions: of all pictures and of each class. `each` hears after
+/// each batch how many pictures are done.
 ///
 /// # Errors
-/// [`DataError`] where a picture cannot be read.
-pub(super) fn validate(
+/// [`DataError`] where a picture cannot be read, and what `each` says.
+pub(super) fn validate<E: From<DataError>>(
     victim: &Victim,
     split: &Split,
     attack: &dyn Attack,
     batch_size: usize,
     device: &burn::tensor::Device,
     seed: Seed,
-) -> Result<(Validation, ClassFigures), DataError> {
+    each: &mut dyn FnMut(usize) -> Result<(), E>,
+) -> Result<Found, E> {
     let rows: Vec<usize> = (0..split.len()).collect();
     let mut classes = vec![Sums::default(); victim.classes()];
+    let mut confusion = ConfusionMatrix::new(victim.classes());
+    let mut done = 0;
     for rows in rows.chunks(batch_size) {
         let batch = split.batch(rows, device)?;
         let adversarial = attack.perturb(victim, &batch, &Goal::Untargeted, seed);
@@ -63,18 +77,22 @@ pub(super) fn validate(
             sums.clean_loss += clean.losses[image];
             sums.robust_loss += attacked.losses[image];
             sums.divergence += apart[image];
+            let judged = if clean.right[image] { &attacked } else { &clean };
+            confusion.add(label, judged.predictions[image]);
         }
+        done += rows.len();
+        each(done)?;
     }
-    let all = classes.iter().fold(Sums::default(), Sums::plus);
-    let share = |sum: f64| sum / all.images as f64;
-    let validation = Validation {
-        images: all.images,
-        clean_accuracy: share(all.clean_right as f64),
-        robust_accuracy: share(all.robust_right as f64),
-        clean_loss: share(all.clean_loss),
-        robust_loss: share(all.robust_loss),
+    let sums = classes.iter().fold(Sums::default(), Sums::plus);
+    let share = |sum: f64| sum / sums.images as f64;
+    let all = Validation {
+        images: sums.images,
+        clean_accuracy: share(sums.clean_right as f64),
+        robust_accuracy: share(sums.robust_right as f64),
+        clean_loss: share(sums.clean_loss),
+        robust_loss: share(sums.robust_loss),
     };
-    Ok((validation, ClassFigures(classes.iter().map(Sums::figure).collect())))
+    Ok(Found { all, classes: ClassFigures(classes.iter().map(Sums::figure).collect()), confusion })
 }
 
 /// Sums over the pictures of a class.
@@ -113,6 +131,7 @@ impl Sums {
 }
 
 struct Judgement {
+    predictions: Vec<usize>,
     right: Vec<bool>,
     losses: Vec<f64>,
 }
@@ -120,9 +139,10 @@ struct Judgement {
 impl Judgement {
     fn new(logits: Tensor<2>, labels: &[usize]) -> Self {
         let losses = values(cross_entropy(logits.clone(), labels));
-        let predictions = logits.argmax(1).into_data();
-        let right = predictions.iter::<i64>().zip(labels).map(|(found, label)| found == *label as i64);
-        Self { right: right.collect(), losses }
+        let predictions: Vec<usize> =
+            logits.argmax(1).into_data().iter::<i64>().map(|class| class as usize).collect();
+        let right = predictions.iter().zip(labels).map(|(found, label)| found == label).collect();
+        Self { predictions, right, losses }
     }
 }
 

@@ -4,11 +4,14 @@ mod attack;
 mod bad_input;
 mod certify;
 mod curve;
+mod data;
 mod doctor;
 mod experiment;
 mod page;
 mod resume;
 mod tables;
+mod watch;
+mod weights;
 mod whole;
 mod worn;
 

@@ -1,4 +1,5 @@
 //! Tests of the program from outside, in one binary.
 
 mod cli;
+mod face_net;
 mod tidy;

@@ -5,12 +5,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// For each module the modules that it may use; ARCHITECTURE.md says why.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("seed", &[]),
+    ("preprocessing", &[]),
     ("metrics", &["seed"]),
-    ("data", &["seed"]),
+    ("data", &["preprocessing", "seed"]),
     ("nn", &["seed"]),
-    ("models", &["nn", "seed"]),
+    ("models", &["nn", "preprocessing", "seed"]),
     ("attacks", &["data", "models", "seed"]),
     ("objectives", &["attacks", "models", "data", "metrics", "seed"]),
     ("run", &[]),
@@ -20,6 +21,8 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("train", &["objectives", "attacks", "models", "data", "metrics", "run", "seed"]),
     ("report", &["metrics", "seed"]),
     ("tables", &["metrics", "seed"]),
+    ("watch", &["metrics", "run", "seed"]),
+    ("tensorboard", &["metrics", "run", "watch"]),
     (
         "cli",
         &[
@@ -36,7 +39,9 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "seed",
             "smoothing",
             "tables",
+            "tensorboard",
             "train",
+            "watch",
         ],
     ),
     ("lib", &["seed"]),

@@ -128,7 +128,7 @@ impl Bench {
         };
         let stop = StopFlag::default();
         let mut count = 0;
-        let mut progress = |at: Progress| {
+        let mut progress = |at: Progress, _: &Counts| {
             assert!(at.done <= at.total);
             count += 1;
             if count == batches {
@@ -349,7 +349,7 @@ fn what_was_saved_is_what_is_judged() {
     let nothing = Fake { paint: |images| images, admits: true };
     let (mut log, stop) = (bench.log("saved"), StopFlag::default());
     let options = options(4, TargetChoice::List(vec![0]));
-    super::audit(&bench.victim, pictures, &nothing, &options, &mut log, &stop, &mut |_| ())
+    super::audit(&bench.victim, pictures, &nothing, &options, &mut log, &stop, &mut |_, _| ())
         .expect("an audit");
     let attacked: Vec<Row> = sorted(log.path()).into_iter().filter(|row| row.l2 > 0.0).collect();
     assert_eq!(attacked.len(), seen.borrow().len());
@@ -433,7 +433,7 @@ fn measured_process() {
     };
     let pictures = Pictures { labels: &labels, ids: &ids, names: &names, load: &load, save: None };
     let mut sizes = Vec::new();
-    let mut progress = |at: Progress| {
+    let mut progress = |at: Progress, _: &Counts| {
         if at.stage == Stage::Targeted {
             sizes.push(resident());
         }

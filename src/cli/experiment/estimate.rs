@@ -20,6 +20,7 @@ use crate::models::Victim;
 use crate::report::{Align, Table};
 use crate::run::{RunError, StopFlag};
 use crate::train::{EpochReport, Job, Observer, StepReport};
+use crate::watch::duration;
 
 /// Data, model, method, and whether it is a trial.
 type Kind = (usize, usize, usize, bool);
@@ -136,10 +137,13 @@ fn timed(plan: &Plan, cell: &Cell) -> anyhow::Result<f64> {
     };
     let Some(mut config) = config else { anyhow::bail!("its values are not chosen yet") };
     if config.model.from.as_ref().is_some_and(|from| !from.exists()) {
+        // The network that is described beside it takes as long.
         config.model.from = None;
+        config.model.new_head = false;
+        config.model.crop = None;
     }
     pictures::prepare(plan, cell)?;
-    let data = Dataset::open(&config.data, train::side(&config)?)?;
+    let data = Dataset::open(&config.data, train::framing(&config)?)?;
     let model = train::start_model(&config, &data)?;
     let side = model.config.preprocessing.side;
     let shape = [3, side, side];
@@ -218,26 +222,17 @@ struct Timer {
 }
 
 impl Observer for Timer {
-    fn step(&mut self, report: &StepReport) {
+    fn step(&mut self, report: &StepReport) -> Result<(), RunError> {
         self.seconds = report.seconds;
         self.steps = report.steps;
         self.made += 1;
         if self.made == 2 {
             self.stop.request();
         }
+        Ok(())
     }
 
     fn epoch(&mut self, _report: &EpochReport) -> Result<(), RunError> {
         Ok(())
-    }
-}
-
-/// `3 h 20 min`, `12 min`, `45 s`.
-fn duration(seconds: f64) -> String {
-    let whole = seconds.ceil() as u64;
-    match (whole / 3600, whole / 60) {
-        (0, 0) => format!("{whole} s"),
-        (0, minutes) => format!("{minutes} min {} s", whole % 60),
-        (hours, minutes) => format!("{hours} h {} min", minutes % 60),
     }
 }

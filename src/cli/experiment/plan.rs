@@ -193,6 +193,8 @@ impl Plan {
         config.data = self.pictures(cell);
         if let Some(start) = self.needs(cell).iter().find(|need| need.method != cell.method) {
             config.model.from = Some(self.place(start).join("train/model"));
+            // Its head is for these classes already.
+            config.model.new_head = false;
         }
         Ok(Some(config))
     }

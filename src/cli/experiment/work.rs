@@ -19,7 +19,7 @@ use super::plan::{Cell, Plan};
 use super::state::{self, State};
 use super::{pictures, search};
 use crate::data::Dataset;
-use crate::models::Model;
+use crate::models::{Framing, Model};
 use crate::train::{TrainError, TrainOutcome};
 
 /// How often children are looked at.
@@ -45,7 +45,7 @@ pub(super) fn all(plan: &Plan, cells: &[Cell], jobs: usize, context: &Context) -
 
 fn in_turn(plan: &Plan, open: Vec<Cell>, context: &Context) -> anyhow::Result<Failures> {
     let mut failures = Failures::new();
-    let mut kept: Option<(PathBuf, usize, Dataset)> = None;
+    let mut kept: Option<(PathBuf, Framing, Dataset)> = None;
     let total = open.len();
     for (at, cell) in open.into_iter().enumerate() {
         let key = plan.key(&cell);
@@ -84,7 +84,7 @@ fn one(
     plan: &Plan,
     cell: &Cell,
     name: &str,
-    kept: &mut Option<(PathBuf, usize, Dataset)>,
+    kept: &mut Option<(PathBuf, Framing, Dataset)>,
     context: &Context,
 ) -> anyhow::Result<()> {
     let started = Instant::now();
@@ -100,7 +100,7 @@ fn train_and_audit(
     plan: &Plan,
     cell: &Cell,
     name: &str,
-    kept: &mut Option<(PathBuf, usize, Dataset)>,
+    kept: &mut Option<(PathBuf, Framing, Dataset)>,
     context: &Context,
 ) -> anyhow::Result<()> {
     let place = plan.place(cell);
@@ -112,9 +112,9 @@ fn train_and_audit(
     {
         search::write(plan, cell, &choice)?;
     }
-    let side = train::side(&config)?;
-    if !kept.as_ref().is_some_and(|(path, of, _)| *path == config.data && *of == side) {
-        *kept = Some((config.data.clone(), side, Dataset::open(&config.data, side)?));
+    let framing = train::framing(&config)?;
+    if !kept.as_ref().is_some_and(|(path, of, _)| *path == config.data && *of == framing) {
+        *kept = Some((config.data.clone(), framing, Dataset::open(&config.data, framing)?));
     }
     let Some((_, _, data)) = kept else { return Ok(()) };
     if state::train_end(&place)?.is_none() {

@@ -3,15 +3,16 @@
 //! H. Xiao, K. Rasul and R. Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning
 //! algorithms" (arXiv 1708.07747), MIT licence. Debian has it as the package `dataset-fashion-mnist`
 //! (`scripts/fetch-fashion-mnist`). A subset with equally many pictures of each class is laid out as a data set:
-//! `train` and `val` are drawn from the training files and `test` from the test files.
+//! `train` and `val` are drawn from the training files and `test` from the test files. So are MNIST and other relatives
+//! with the same four files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, GrayImage};
-use rand::seq::SliceRandom;
 use rayon::prelude::*;
 
+use super::draw::draw;
 use super::{DataError, idx, whole};
 use crate::Seed;
 
@@ -64,32 +65,64 @@ pub fn write_fashion_mnist(out: &Path, config: &FashionMnistConfig) -> Result<[u
     if whole::is_occupied(out)? {
         return Err(DataError::Occupied { path: out.to_path_buf() });
     }
-    let FashionMnistConfig { from, train, val, test, seed } = config;
-    let training = Pictures::read(from, "train")?;
-    let testing = Pictures::read(from, "t10k")?;
-    let seed = Seed::new(*seed).purpose("fashion-mnist");
-    let drawn = training.draw(&[("train", *train), ("val", *val)], seed.purpose("train"))?;
-    let held_out = testing.draw(&[("test", *test)], seed.purpose("test"))?;
+    let training = Pictures::read(&config.from, "train")?;
+    let testing = Pictures::read(&config.from, "t10k")?;
+    for pictures in [&training, &testing] {
+        pictures.check_fashion()?;
+    }
+    let seed = Seed::new(config.seed).purpose("fashion-mnist");
+    lay_out(out, config, [&training, &testing], &CLASSES.map(str::to_owned), seed)
+}
+
+/// The same with MNIST or another relative in such files (`train-images-idx3-ubyte` and so on, plain or with `.gz`):
+/// pictures of any size, classes named by their labels from 0 to the largest one. `config.from` is to be given.
+///
+/// # Errors
+/// As for [`write_fashion_mnist`].
+pub fn write_idx(out: &Path, config: &FashionMnistConfig) -> Result<[usize; 3], DataError> {
+    if whole::is_occupied(out)? {
+        return Err(DataError::Occupied { path: out.to_path_buf() });
+    }
+    let training = Pictures::read(&config.from, "train")?;
+    let testing = Pictures::read(&config.from, "t10k")?;
+    let largest = training.labels.iter().chain(&testing.labels).max().copied().unwrap_or(0);
+    let digits = largest.to_string().len();
+    let classes: Vec<String> = (0..=largest).map(|label| format!("{label:0digits$}")).collect();
+    let seed = Seed::new(config.seed).purpose("idx");
+    lay_out(out, config, [&training, &testing], &classes, seed)
+}
+
+fn lay_out(
+    out: &Path,
+    config: &FashionMnistConfig,
+    [training, testing]: [&Pictures; 2],
+    classes: &[String],
+    seed: Seed,
+) -> Result<[usize; 3], DataError> {
+    let FashionMnistConfig { train, val, test, .. } = config;
+    let drawn = training.draw(classes, &[("train", *train), ("val", *val)], seed.purpose("train"))?;
+    let held_out = testing.draw(classes, &[("test", *test)], seed.purpose("test"))?;
     whole::write_whole(out, |work| {
         let set = work.join("set");
         for split in ["train", "val", "test"] {
-            for class in CLASSES {
+            for class in classes {
                 let folder = set.join(split).join(class);
                 fs::create_dir_all(&folder).map_err(DataError::write(&folder))?;
             }
         }
-        for (pictures, chosen) in [(&training, &drawn), (&testing, &held_out)] {
+        for (pictures, chosen) in [(training, &drawn), (testing, &held_out)] {
             chosen.par_iter().try_for_each(|(place, row)| {
                 whole::write_png(&set.join(place), &DynamicImage::from(pictures.picture(*row)))
             })?;
         }
-        Ok(set)
+        Ok::<_, DataError>(set)
     })?;
-    Ok([*train, *val, *test].map(|each| each * CLASSES.len()))
+    Ok([*train, *val, *test].map(|each| each * classes.len()))
 }
 
 /// One pair of files.
 struct Pictures {
+    images_path: PathBuf,
     labels_path: PathBuf,
     pixels: Vec<u8>,
     labels: Vec<u8>,
@@ -104,8 +137,8 @@ impl Pictures {
         let images = idx::read::<3>(&images_path)?;
         let labels = idx::read::<1>(&labels_path)?;
         let [count, height, width] = images.sizes;
-        if [height, width] != [28, 28] {
-            let reason = format!("its pictures have {height}x{width} pixels, expected 28x28");
+        if height == 0 || width == 0 {
+            let reason = format!("its pictures have {height}x{width} pixels, expected at least 1x1");
             return Err(DataError::Idx { path: images_path, reason });
         }
         if labels.sizes != [count] {
@@ -116,42 +149,34 @@ impl Pictures {
             );
             return Err(DataError::Idx { path: labels_path, reason });
         }
-        if let Some(label) = labels.values.iter().find(|label| usize::from(**label) >= CLASSES.len()) {
-            let reason = format!("it has the label {label}, expected 0 to 9");
-            return Err(DataError::Idx { path: labels_path, reason });
-        }
-        Ok(Self { labels_path, pixels: images.values, labels: labels.values, height, width })
+        Ok(Self { images_path, labels_path, pixels: images.values, labels: labels.values, height, width })
     }
 
-    /// For each class as many rows as the splits ask for, drawn without replacement: path and row.
-    fn draw(&self, splits: &[(&str, usize)], seed: Seed) -> Result<Vec<(String, usize)>, DataError> {
-        let mut places = Vec::new();
-        for (label, class) in CLASSES.iter().enumerate() {
-            let mut rows: Vec<usize> =
-                (0..self.labels.len()).filter(|&row| usize::from(self.labels[row]) == label).collect();
-            rows.shuffle(&mut seed.at(label as u64).rng());
-            let wanted: usize = splits.iter().map(|(_, count)| count).sum();
-            if wanted > rows.len() || splits.iter().any(|(_, count)| *count == 0) {
-                let reason = format!(
-                    "class {class} has {} pictures, and {} were asked for; expected at least 1 for each split and not \
-                     more than there are",
-                    rows.len(),
-                    splits
-                        .iter()
-                        .map(|(split, count)| format!("{count} for {split}"))
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                );
-                return Err(DataError::Idx { path: self.labels_path.clone(), reason });
-            }
-            let mut rows = rows.into_iter();
-            for (split, count) in splits {
-                places.extend(
-                    rows.by_ref().take(*count).map(|row| (format!("{split}/{class}/{row:05}.png"), row)),
-                );
+    /// Checks that these can be clothes.
+    fn check_fashion(&self) -> Result<(), DataError> {
+        let Self { images_path, labels_path, labels, height, width, .. } = self;
+        if [*height, *width] != [28, 28] {
+            let reason = format!("its pictures have {height}x{width} pixels, expected 28x28");
+            return Err(DataError::Idx { path: images_path.clone(), reason });
+        }
+        match labels.iter().find(|label| usize::from(**label) >= CLASSES.len()) {
+            None => Ok(()),
+            Some(label) => {
+                let reason = format!("it has the label {label}, expected 0 to 9");
+                Err(DataError::Idx { path: labels_path.clone(), reason })
             }
         }
-        Ok(places)
+    }
+
+    /// For each class as many rows as the splits ask for: path and row.
+    fn draw(
+        &self,
+        classes: &[String],
+        splits: &[(&str, usize)],
+        seed: Seed,
+    ) -> Result<Vec<(String, usize)>, DataError> {
+        draw(&self.labels, classes, splits, seed)
+            .map_err(|reason| DataError::Idx { path: self.labels_path.clone(), reason })
     }
 
     fn picture(&self, row: usize) -> GrayImage {

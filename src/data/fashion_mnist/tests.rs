@@ -67,6 +67,23 @@ fn the_seed_decides_which_pictures() {
 }
 
 #[test]
+fn relatives_are_named_by_their_labels_and_have_any_size() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    for which in ["train", "t10k"] {
+        let labels: Vec<u8> = (0..44).map(|row| row % 11).collect();
+        let write = |name: &str, bytes: Vec<u8>| fs::write(place.path().join(name), bytes).expect("written");
+        write(&format!("{which}-images-idx3-ubyte"), idx(&[44, 5, 7], &[9; 44 * 35]));
+        write(&format!("{which}-labels-idx1-ubyte"), idx(&[44], &labels));
+    }
+    let out = place.path().join("set");
+    assert_eq!(write_idx(&out, &config(place.path())).expect("written"), [33, 11, 22]);
+    let data = Dataset::open(&out, 5).expect("a data set");
+    assert_eq!((data.classes.len(), data.classes[0].as_str(), data.classes[10].as_str()), (11, "00", "10"));
+    let refused = write_fashion_mnist(&place.path().join("other"), &config(place.path()));
+    assert!(refused.expect_err("not clothes").to_string().contains("5x7 pixels, expected 28x28"));
+}
+
+#[test]
 fn what_is_missing_or_does_not_fit_is_named() {
     let place = tempfile::tempdir().expect("temporary directory");
     let out = place.path().join("set");

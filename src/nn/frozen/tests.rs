@@ -141,6 +141,22 @@ fn logits_and_gradients_agree_with_the_layers_on_every_instruction_set() {
 }
 
 #[test]
+fn channels_in_the_other_order_are_those_of_the_layers() {
+    for (count, mut layers) in cases() {
+        let [channels, height, width] = layers.shape;
+        let pictures = random([count, channels, height, width], 1) * 0.5 + 0.5;
+        let above = random([count, 5], 2);
+        let (plain, _) = layers.expected(&pictures, &above);
+        layers.normalize.reverse_channels(true);
+        let (logits, gradient) = layers.expected(&pictures, &above);
+        assert!(channels == 1 || gap(&plain, &logits) > 1e-3);
+        let (own_logits, own_gradient) = found(&layers.frozen(Precision::Full), &pictures, &above);
+        assert!(gap(&logits, &own_logits) < 1e-4, "{}", gap(&logits, &own_logits));
+        assert!(cosine(&gradient, &own_gradient) > 0.9999);
+    }
+}
+
+#[test]
 fn without_kinks_every_component_of_the_gradient_agrees() {
     let device = Device::default();
     let normalize = Normalize::new(&[0.5; 3], &[0.25; 3]);

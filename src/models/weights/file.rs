@@ -1,0 +1,162 @@
+//! A file of weights: its kind, the names and shapes in it, and its numbers on demand.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
+
+use burn::backend::DType as BurnType;
+use burn::tensor::TensorData;
+use pytorch_reader::{DType, PytorchReader, Tensor};
+
+use super::pickle::{LARGEST_PICKLE, skip_pickle};
+use super::safetensors::{self, Place};
+use super::zipped;
+use crate::models::ModelError;
+
+/// Pickles before the numbers of a file of PyTorch before 1.6: magic number, version, system, tensors, keys.
+const PICKLES: usize = 5;
+
+/// The tensors of a file, by name. Their numbers are read when they are asked for.
+#[derive(Debug)]
+pub struct WeightFile {
+    path: PathBuf,
+    tensors: Tensors,
+}
+
+#[derive(Debug)]
+enum Tensors {
+    Pytorch(BTreeMap<String, Tensor>),
+    Safetensors(RefCell<File>, BTreeMap<String, Place>),
+}
+
+impl WeightFile {
+    /// Opens a safetensors file or what `torch.save` wrote, by its content, whatever its name.
+    ///
+    /// # Errors
+    /// [`ModelError`] where the file cannot be read, is none of these, or says of itself what cannot be.
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        let io = |source| ModelError::Io { path: path.to_owned(), source };
+        let fail = |reason: String| ModelError::Weights { path: path.to_owned(), reason };
+        let mut file = File::open(path).map_err(io)?;
+        let mut head = Vec::new();
+        file.by_ref().take(512).read_to_end(&mut head).map_err(io)?;
+        file.rewind().map_err(io)?;
+        let tensors = if safetensors::is_safetensors(&head) {
+            let places = safetensors::places(&mut file).map_err(fail)?;
+            Tensors::Safetensors(RefCell::new(file), places)
+        } else {
+            check_pytorch(&file, &head).map_err(fail)?;
+            let reader = PytorchReader::new(path).map_err(|error| fail(explained(&error)))?;
+            Tensors::Pytorch(reader.into_tensors().into_iter().collect())
+        };
+        let opened = Self { path: path.to_owned(), tensors };
+        if opened.names().next().is_none() {
+            return Err(fail(
+                "no tensor in it. Expected a state dict: torch.save(model.state_dict(), FILE)".to_owned(),
+            ));
+        }
+        Ok(opened)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of the tensors, in their order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let names: Box<dyn Iterator<Item = &String>> = match &self.tensors {
+            Tensors::Pytorch(tensors) => Box::new(tensors.keys()),
+            Tensors::Safetensors(_, places) => Box::new(places.keys()),
+        };
+        names.map(String::as_str)
+    }
+
+    /// Number of classes, if a tensor is called as the last layer of a known architecture.
+    pub fn classes(&self) -> Option<usize> {
+        const HEADS: [&str; 5] =
+            ["fc.weight", "linear.weight", "head.weight", "classifier.6.weight", "fc8.weight"];
+        let ends = |name: &&str| {
+            HEADS.iter().any(|head| {
+                name.strip_suffix(head).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            })
+        };
+        let shapes = self.names().filter(ends).filter_map(|name| self.shape(name));
+        shapes.filter(|shape| shape.len() == 2 && shape[0] <= 1_000_000).map(|shape| shape[0]).next()
+    }
+
+    /// Shape of a tensor, if there is one of that name.
+    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+        match &self.tensors {
+            Tensors::Pytorch(tensors) => tensors.get(name).map(Tensor::shape),
+            Tensors::Safetensors(_, places) => places.get(name).map(|place| place.shape.as_slice()),
+        }
+    }
+
+    /// The numbers of a tensor, rounded to `f32`. It takes the memory that its shape says: check that first.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] where there is no such tensor, its numbers are no floating-point ones, or the file
+    /// does not hold them.
+    pub fn values(&self, name: &str) -> Result<Vec<f32>, ModelError> {
+        let fail = |reason| ModelError::Weights { path: self.path.clone(), reason };
+        let (bytes, kind) = match &self.tensors {
+            Tensors::Pytorch(tensors) => tensors.get(name).map(|tensor| {
+                let kind = match tensor.dtype() {
+                    DType::F64 => Some(BurnType::F64),
+                    DType::F32 => Some(BurnType::F32),
+                    DType::F16 => Some(BurnType::F16),
+                    DType::BF16 => Some(BurnType::BF16),
+                    _ => None,
+                };
+                (tensor.read(), kind)
+            }),
+            Tensors::Safetensors(file, places) => places.get(name).map(|place| {
+                let kind = match place.dtype.as_str() {
+                    "F64" => Some(BurnType::F64),
+                    "F32" => Some(BurnType::F32),
+                    "F16" => Some(BurnType::F16),
+                    "BF16" => Some(BurnType::BF16),
+                    _ => None,
+                };
+                (place.read(&mut file.borrow_mut()), kind)
+            }),
+        }
+        .ok_or_else(|| fail(format!("no tensor {name}")))?;
+        let kind =
+            kind.ok_or_else(|| fail(format!("{name} holds whole numbers, floating-point ones expected")))?;
+        let bytes = bytes.map_err(|error| fail(error.to_string()))?;
+        let size = match kind {
+            BurnType::F64 => 8,
+            BurnType::F32 => 4,
+            _ => 2,
+        };
+        let count = bytes.len() / size;
+        let data = TensorData::from_bytes_vec(bytes, [count], kind).convert::<f32>();
+        data.try_into_vec::<f32>().map_err(|error| fail(format!("{name}: {error:?}")))
+    }
+}
+
+/// Whether a file can be handed to the reader of PyTorch's files.
+fn check_pytorch(file: &File, head: &[u8]) -> Result<(), String> {
+    const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
+    let again = "Save the weights again: torch.save(model.state_dict(), FILE)";
+    if head.starts_with(b"PK") {
+        return zipped::check(file);
+    }
+    if head.get(257..262) == Some(b"ustar") {
+        return Err(format!("a file of PyTorch before 0.1.10, which is not read. {again}"));
+    }
+    if !head[..head.len().min(64)].windows(MAGIC.len()).any(|bytes| bytes == MAGIC) {
+        return Err(format!("neither safetensors nor a file that torch.save wrote. {again}"));
+    }
+    let (mut reader, mut left) = (BufReader::new(file), LARGEST_PICKLE);
+    (0..PICKLES).try_for_each(|_| skip_pickle(&mut reader, &mut left))
+}
+
+/// What the reader said, and what to do.
+fn explained(error: &pytorch_reader::PytorchError) -> String {
+    format!("{error}. Expected a state dict: torch.save(model.state_dict(), FILE)")
+}

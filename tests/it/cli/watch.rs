@@ -1,0 +1,320 @@
+//! Watching runs, and what goes to which stream.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{faces, fail, run, succeed, syfar, text, train, trained};
+
+/// Events of a run, by kind.
+fn events(run: &Path, kind: &str) -> Vec<Value> {
+    let log = fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
+    let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+    let lines = whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines.filter(|event| event["kind"] == kind).map(|event| event["data"].clone()).collect()
+}
+
+/// Arguments of a small audit.
+fn audit<'a>(model: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+    let fixed =
+        ["audit", "--model", text(model), "--data", faces(), "--out", text(out), "--set", "attack.steps=2"];
+    // Neither checks nor intervals are what these tests are about.
+    let quick = ["--set", "checks.depth=off", "--set", "noise_draws=20"];
+    [&fixed[..], &quick, more].concat()
+}
+
+fn audited() -> (tempfile::TempDir, PathBuf) {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let out = place.path().join("audit");
+    succeed(&audit(&trained().join("model"), &out, &[]));
+    (place, out)
+}
+
+#[test]
+fn a_finished_training_as_text() {
+    let shown = succeed(&["watch", text(trained())]);
+    let epoch = events(trained(), "epoch").pop().expect("an epoch");
+    let robust = epoch["validation"]["robust_accuracy"].as_f64().expect("a number");
+    for words in
+        ["train  finished", "epoch 2/2", "100 %", &format!("robust accuracy  {robust:.3}"), "train is done"]
+    {
+        assert!(shown.contains(words), "no {words:?} in\n{shown}");
+    }
+    assert!(!shown.contains('\u{1b}'), "text has no colours");
+    assert_eq!(
+        succeed(&["watch", "--once", text(&trained().join("events.jsonl"))]).lines().count(),
+        shown.lines().count()
+    );
+}
+
+#[test]
+fn an_audit_as_text_and_as_a_copy_that_was_cut() {
+    let (place, run) = audited();
+    let shown = succeed(&["watch", text(&run)]);
+    let counts = |figures: &Value, key: &str| format!("{} of {}", figures[key][0], figures[key][1]);
+    let end = events(&run, "audit_end").pop().expect("an end");
+    let metrics: Value =
+        serde_json::from_str(&fs::read_to_string(run.join("metrics.json")).expect("figures")).expect("JSON");
+    let robust = &metrics["untargeted"]["robustness"]["micro_accuracy"];
+    assert_eq!([&end["robust"][0], &end["robust"][1]], [&robust["successes"], &robust["n"]]);
+    assert_eq!(end["success"]["a1"], metrics["targeted"]["symmetry"]["a1"]["value"]);
+    for words in [
+        "audit  finished",
+        &counts(&end, "robust"),
+        &counts(&end, "targeted"),
+        "targeted success, eyeglasses",
+    ] {
+        assert!(shown.contains(words), "no {words:?} in\n{shown}");
+    }
+    // Half a log, a line that is none, and half a line: somewhere else, without anything beside it.
+    let log = fs::read_to_string(run.join("events.jsonl")).expect("log");
+    let first = log.lines().next().expect("a line");
+    let copy = place.path().join("copy.jsonl");
+    fs::write(&copy, format!("{first}\nnonsense\n{}", &first[..first.len() / 2])).expect("written");
+    let shown = succeed(&["watch", text(&copy)]);
+    assert!(shown.contains("1 damaged lines") && shown.contains("audit  running"), "{shown}");
+    let old = first.replacen("\"time\":", "\"time\":1.5,\"was\":", 1);
+    fs::write(&copy, format!("{old}\n")).expect("written");
+    let shown = succeed(&["watch", text(&copy)]);
+    assert!(shown.contains("its writer may have been killed"), "{shown}");
+}
+
+#[test]
+fn what_cannot_be_watched_says_why() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    assert!(fail(2, &["watch", "/no/such/run"]).contains("/no/such/run does not exist"));
+    assert!(fail(2, &["watch", text(place.path())]).contains("has no events.jsonl"));
+    assert!(fail(2, &["tensorboard", text(place.path())]).contains("has no events.jsonl"));
+    let refused = fail(2, &["watch", text(trained()), "--http", "0.0.0.0:0"]);
+    assert!(refused.contains("--allow-remote") && refused.contains("127.0.0.1"), "{refused}");
+    assert_eq!(run(&["watch", text(trained()), "--http", "localhost"]).status.code(), Some(2));
+    // A run that has just begun has no log yet.
+    fs::write(place.path().join("config.toml"), "").expect("written");
+    assert!(succeed(&["watch", text(place.path())]).contains("no event yet"));
+}
+
+/// A server that ends with the test.
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a server and returns it with the address that it printed.
+fn serve(more: &[&str]) -> (Serving, String) {
+    let mut child = syfar(&["watch", text(trained()), "--http"])
+        .args(more)
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
+    let address =
+        line.split_once("http://").expect(&line).1.split(' ').next().expect("an address").to_owned();
+    (Serving(child), address)
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    answer
+}
+
+#[test]
+fn a_page_for_this_machine_and_one_behind_a_token() {
+    let (_here, address) = serve(&["127.0.0.1:0"]);
+    let address = address.trim_end_matches('/');
+    let answer = get(address, "/state.json");
+    let state: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
+    assert_eq!((&state["status"], &state["progress"]), (&Value::from("finished"), &Value::from(1.0)));
+    let (_there, address) = serve(&["0.0.0.0:0", "--allow-remote"]);
+    let (address, token) = address.split_once("/?token=").expect("a token");
+    assert!(token.len() == 32 && token.chars().all(|c| c.is_ascii_hexdigit()), "{token}");
+    let address = address.replace("0.0.0.0", "127.0.0.1");
+    assert!(get(&address, "/state.json").starts_with("HTTP/1.1 401 "));
+    assert!(get(&address, &format!("/state.json?token={token}")).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn events_go_to_standard_output_and_all_else_to_standard_error() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let (first, second) = (place.path().join("train"), place.path().join("audit"));
+    let model = first.join("model");
+    let cases = [
+        (train(text(&first), &["--json"]), &first, "Kept epoch"),
+        (audit(&model, &second, &["--json"]), &second, "Results:"),
+    ];
+    for (words, out, remark) in cases {
+        let output = run(&words);
+        let errors = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(output.status.success(), "{errors}");
+        let log = fs::read(out.join("events.jsonl")).expect("log");
+        assert!(output.stdout == log, "{}", String::from_utf8_lossy(&output.stdout));
+        assert!(errors.contains(remark) && !errors.contains(['\u{1b}', '\r']), "{errors}");
+        // Outside a terminal progress is a line every ten seconds, besides what is said at the end.
+        assert!(errors.lines().filter(|line| line.contains(" left")).count() < 40, "{errors}");
+    }
+    // Whoever reads may stop reading.
+    let third = place.path().join("again");
+    let mut child = syfar(&train(text(&third), &["--json"]))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("starts");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("it ends").success());
+    assert_eq!(events(&third, "epoch").len(), 2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_stopped_and_a_failed_training_say_so() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let stopped = place.path().join("stopped");
+    let more = ["--set", "train.epochs=500"];
+    let code =
+        super::interrupt(&train(text(&stopped), &more), &stopped.join("checkpoints/b/state.json"), "-TERM");
+    assert_eq!(code, Some(130));
+    assert!(succeed(&["watch", text(&stopped)]).contains("stopped; --resume goes on"));
+    let failed = place.path().join("failed");
+    let rate = ["--set", "train.optimizer.learning_rate=1e30", "--set", "train.clip_norm=0"];
+    fail(1, &train(text(&failed), &rate));
+    let shown = succeed(&["watch", text(&failed)]);
+    assert!(shown.contains("failed: training diverged"), "{shown}");
+}
+
+#[test]
+fn tensorboard_gets_a_file_beside_the_log() {
+    let (_place, run) = audited();
+    let printed = succeed(&["tensorboard", text(trained()), text(&run)]);
+    let files: Vec<&str> = printed.lines().collect();
+    assert_eq!(files.len(), 2);
+    let holds = |file: &str, words: &str| {
+        fs::read(file).expect("a file").windows(words.len()).any(|bytes| bytes == words.as_bytes())
+    };
+    assert!(holds(files[0], "validation/robust_accuracy") && holds(files[0], "validation/rates"));
+    assert!(holds(files[1], "audit/eyeglasses/targeted/a1") && holds(files[1], "brain.Event:2"));
+    // Writing it again replaces it.
+    assert_eq!(succeed(&["tensorboard", text(&run)]).trim(), files[1]);
+}
+
+/// A session of tmux that ends with the test.
+struct Tmux {
+    socket: PathBuf,
+}
+
+impl Tmux {
+    /// Runs `command` in a window of 110 x 36.
+    fn start(place: &Path, command: &str) -> Self {
+        let tmux = Self { socket: place.join("tmux") };
+        let status = tmux
+            .command(&["-f", "/dev/null", "new-session", "-d", "-x", "110", "-y", "36", command])
+            .status();
+        assert!(status.expect("tmux starts").success());
+        tmux
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("tmux");
+        command.arg("-S").arg(&self.socket).args(words).stderr(Stdio::null());
+        command
+    }
+
+    fn screen(&self) -> String {
+        let output = self.command(&["capture-pane", "-p", "-e"]).output().expect("tmux runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Waits until the screen is as wanted.
+    fn until(&self, wanted: impl Fn(&str) -> bool) -> String {
+        let patience = Instant::now() + Duration::from_mins(2);
+        loop {
+            let screen = self.screen();
+            if wanted(&screen) {
+                return screen;
+            }
+            assert!(Instant::now() < patience, "the screen stays\n{screen}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        let _ = self.command(&["kill-server"]).status();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_live_training_on_a_terminal() {
+    if Command::new("tmux").arg("-V").output().is_err() {
+        eprintln!("skipped: there is no tmux");
+        return;
+    }
+    let place = tempfile::tempdir().expect("temporary directory");
+    let out = place.path().join("run");
+    let words = train(text(&out), &["--set", "train.epochs=500"]);
+    let mut training =
+        syfar(&words).stdout(Stdio::null()).stderr(Stdio::null()).spawn().map(Serving).expect("it starts");
+    let patience = Instant::now() + Duration::from_mins(2);
+    while events(&out, "epoch").is_empty() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let watch = |environment: &str| {
+        format!(
+            "{environment} '{}' watch '{}'; echo it has ended; cat",
+            env!("CARGO_BIN_EXE_syfar"),
+            text(&out)
+        )
+    };
+    let plain = |screen: &str| {
+        // Without the codes for colours, which are what the numbers in between end with `m`.
+        let parts: Vec<&str> = screen.split('\u{1b}').collect();
+        parts
+            .iter()
+            .map(|part| {
+                part.split_once('m').filter(|(code, _)| code.starts_with('[')).map_or(*part, |(_, rest)| rest)
+            })
+            .collect::<String>()
+    };
+    let tmux = Tmux::start(place.path(), &watch("env -u NO_COLOR"));
+    // The epoch that the log tells of at the moment, or a later one, twice.
+    for _ in 0..2 {
+        let known = events(&out, "epoch").len();
+        tmux.until(|screen| {
+            (known..known + 200).any(|epoch| plain(screen).contains(&format!("epoch {epoch}  ")))
+        });
+        while events(&out, "epoch").len() == known {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+    let screen = tmux.until(|screen| screen.contains("running"));
+    assert!(screen.contains("\u{1b}[38;5;6mrunning"), "no colour\n{screen}");
+    assert!(plain(&screen).contains("robust accuracy") && plain(&screen).contains("images/s"), "{screen}");
+    // A killed writer leaves half a line; the screen stays, and `q` leaves it.
+    training.0.kill().expect("killed");
+    training.0.wait().expect("it ends");
+    let mut log = fs::File::options().append(true).open(out.join("events.jsonl")).expect("log");
+    log.write_all(b"{\"time\":17").expect("written");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(tmux.screen().contains("running"));
+    assert!(tmux.command(&["send-keys", "q"]).status().expect("tmux runs").success());
+    let screen = tmux.until(|screen| screen.contains("it has ended"));
+    assert!(!screen.contains("robust accuracy"), "the screen is as it was before:\n{screen}");
+    drop(tmux);
+    let tmux = Tmux::start(place.path(), &watch("env NO_COLOR=1"));
+    let screen = tmux.until(|screen| plain(screen).contains("running"));
+    assert!(!screen.contains("38;5;") && !screen.contains("48;5;"), "colours\n{screen}");
+}
