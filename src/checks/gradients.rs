@@ -30,8 +30,9 @@ pub(super) fn present(id: Check, counts: GradientCounts) -> Verdict {
     Verdict::unless(zero + broken > 0, id, seen)
 }
 
-/// Whether changes of a loss that the gradient predicts are those that are measured: pairs of both.
-pub(super) fn finite_differences(pairs: &[(f64, f64)]) -> Verdict {
+/// Whether changes of a loss that the gradient predicts are those that are measured: pairs of both, for changes of so
+/// many grey levels.
+pub(super) fn finite_differences(pairs: &[(f64, f64)], grey_levels: f32) -> Verdict {
     let sum = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>();
     let (product, predicted, measured) = (sum(|p| p.0 * p.1), sum(|p| p.0 * p.0), sum(|p| p.1 * p.1));
     let n = pairs.len();
@@ -43,8 +44,10 @@ pub(super) fn finite_differences(pairs: &[(f64, f64)]) -> Verdict {
     let ratio = (measured / predicted).sqrt();
     let agrees = cosine >= COSINE && (RATIO.recip()..=RATIO).contains(&ratio);
     let number = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "undefined".to_owned() };
-    let seen =
-        format!("cosine {}, measured over predicted {}, {n} directions", number(cosine), number(ratio));
+    let (cosine, ratio) = (number(cosine), number(ratio));
+    let seen = format!(
+        "cosine {cosine}, measured over predicted {ratio}, {n} directions of {grey_levels} grey levels"
+    );
     Verdict::unless(!agrees, Check::FiniteDifferences, seen)
 }
 
@@ -76,7 +79,7 @@ mod tests {
 
     #[test]
     fn predicted_and_measured_changes_must_agree_in_sign_and_size() {
-        let judge = |pairs: &[(f64, f64)]| finite_differences(pairs).status;
+        let judge = |pairs: &[(f64, f64)]| finite_differences(pairs, 0.4).status;
         assert_eq!(judge(&[(1.0, 1.1), (-2.0, -1.9)]), Status::Passed);
         assert_eq!(judge(&[(1.0, -1.0), (2.0, -2.0)]), Status::Failed, "the wrong sign");
         assert_eq!(judge(&[(1.0, 2.0), (2.0, 4.0)]), Status::Failed, "half the size");
@@ -84,7 +87,7 @@ mod tests {
         assert_eq!(judge(&[(0.0, 1.0), (0.0, 1.0)]), Status::Failed, "no gradient where there is a slope");
         assert_eq!(judge(&[(0.0, 0.0)]), Status::NotApplicable);
         // cosine = (1 + 4) / sqrt(5 * 8.84) = 0.752
-        assert!(finite_differences(&[(1.0, 1.0), (2.0, 2.0), (0.0, 1.96)]).seen.contains("0.752"));
+        assert!(finite_differences(&[(1.0, 1.0), (2.0, 2.0), (0.0, 1.96)], 0.4).seen.contains("0.752"));
     }
 
     #[test]

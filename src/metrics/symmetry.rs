@@ -176,11 +176,11 @@ impl Asymmetry {
     fn of_many(classes: usize, pairs: &[Pair]) -> Option<Self> {
         let part = |part: &[Pair]| Self::of(classes, part.iter().copied());
         let parts: Vec<Option<Self>> = pairs.par_chunks(PAIRS_AT_ONCE).map(part).collect();
-        parts.into_iter().flatten().reduce(Self::and)
+        parts.into_iter().flatten().reduce(|sum, part| sum.and(&part))
     }
 
     /// Of two sets of pairs.
-    fn and(self, other: Self) -> Self {
+    fn and(self, other: &Self) -> Self {
         Self {
             a1: self.a1 + other.a1,
             mass: self.mass + other.mass,
