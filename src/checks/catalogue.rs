@@ -107,7 +107,7 @@ impl Check {
                 "any correctly classified image with a gradient that is zero everywhere or not finite: failed"
             }
             Self::FiniteDifferences => {
-                "cosine of predicted and measured changes below 0.9, or their ratio outside 0.8 to 1.25: failed"
+                "cosine of predicted and measured changes below 0.9, or their ratio outside 0.8 to 1.25: failed; the ratio inside only for changes of 0.1 grey levels: warning"
             }
             Self::LossNoise => {
                 "mean relative change of the margin under 100 random changes of up to 8/255 above 0.1: warning"

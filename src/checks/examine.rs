@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::contract::{clean_accuracy, deterministic, evaluation_mode, logits, pixel_range};
 use super::gradients::{finite_differences, loss_noise, present};
-use super::probe::{DIFFERENCES, Probe, prediction};
+use super::probe::{Probe, prediction};
 use super::search::{best_iterate, budget, converged, mask};
 use super::trial::{Outcome, Trial};
-use super::{Check, CheckReport, LeftOut, Status, Subject, Tuning, Verdict, strength};
+use super::{Check, CheckReport, LeftOut, Subject, Tuning, Verdict, strength};
 use crate::Seed;
 use crate::attacks::{Loss, ThreatModel};
 use crate::data::Batch;
@@ -151,7 +151,7 @@ impl Examination<'_> {
             Check::GradientCe => present(id, probe.gradient_counts(Loss::Ce, &self.trial.right)),
             Check::GradientDlr => present(id, probe.gradient_counts(Loss::Dlr, &self.trial.right)),
             Check::FiniteDifferences if self.random => Verdict::not_applicable(id, "the model is random"),
-            Check::FiniteDifferences => differences(probe),
+            Check::FiniteDifferences => finite_differences(|step| probe.differences(step)),
             Check::LossNoise => loss_noise(&probe.noise()),
             _ => logits(&self.clean),
         }
@@ -289,12 +289,4 @@ impl Examination<'_> {
             [if fewer < own { at(fewer) } else { None }, Some((own.to_string(), standing)), at(4 * own)];
         strength::work(Check::Steps, &points.into_iter().flatten().collect::<Vec<_>>(), n)
     }
-}
-
-/// Finite differences by the longest step at which they agree.
-fn differences(probe: &Probe) -> Verdict {
-    let [long, short] = DIFFERENCES;
-    let of = |step: f32| finite_differences(&probe.differences(step), step);
-    let verdict = of(long);
-    if verdict.status == Status::Failed { of(short) } else { verdict }
 }

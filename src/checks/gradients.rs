@@ -1,5 +1,6 @@
 //! Judging the gradients: are they there, are they true, and is the loss smooth around the pictures?
 
+use super::probe::DIFFERENCES;
 use super::{Check, Status, Verdict};
 
 /// Smallest cosine of predicted and measured changes.
@@ -30,25 +31,69 @@ pub(super) fn present(id: Check, counts: GradientCounts) -> Verdict {
     Verdict::unless(zero + broken > 0, id, seen)
 }
 
-/// Whether changes of a loss that the gradient predicts are those that are measured: pairs of both, for changes of so
-/// many grey levels.
-pub(super) fn finite_differences(pairs: &[(f64, f64)], grey_levels: f32) -> Verdict {
-    let sum = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>();
-    let (product, predicted, measured) = (sum(|p| p.0 * p.1), sum(|p| p.0 * p.0), sum(|p| p.1 * p.1));
-    let n = pairs.len();
-    if predicted == 0.0 && measured == 0.0 {
-        let why = "gradient and loss are constant; see gradient-dlr";
-        return Verdict::not_applicable(Check::FiniteDifferences, why);
+/// Whether changes of a loss that the gradient predicts are those that are measured. `pairs` gives both for changes of so
+/// many grey levels. Where the directions agree and the sizes do not, the loss may only be bent: gradients that are true for
+/// a shorter change are a warning, because each of them leads an attack only so far.
+pub(super) fn finite_differences(pairs: impl Fn(f32) -> Vec<(f64, f64)>) -> Verdict {
+    let [long, short] = DIFFERENCES;
+    let found = Agreement::of(&pairs(long), long);
+    if found.cosine >= COSINE && !found.holds() {
+        let nearer = Agreement::of(&pairs(short), short);
+        let status = if nearer.holds() { Status::Warning } else { Status::Failed };
+        return Verdict::new(
+            Check::FiniteDifferences,
+            status,
+            format!("{}; {}", found.seen(), nearer.seen()),
+        );
     }
-    let cosine = product / (predicted * measured).sqrt();
-    let ratio = (measured / predicted).sqrt();
-    let agrees = cosine >= COSINE && (RATIO.recip()..=RATIO).contains(&ratio);
-    let number = |value: f64| if value.is_finite() { format!("{value:.3}") } else { "undefined".to_owned() };
-    let (cosine, ratio) = (number(cosine), number(ratio));
-    let seen = format!(
-        "cosine {cosine}, measured over predicted {ratio}, {n} directions of {grey_levels} grey levels"
-    );
-    Verdict::unless(!agrees, Check::FiniteDifferences, seen)
+    found.verdict()
+}
+
+/// How well predicted and measured changes agree.
+struct Agreement {
+    grey_levels: f32,
+    directions: usize,
+    cosine: f64,
+    /// Measured over predicted size.
+    ratio: f64,
+    /// Whether nothing is predicted and nothing measured.
+    constant: bool,
+}
+
+impl Agreement {
+    fn of(pairs: &[(f64, f64)], grey_levels: f32) -> Self {
+        let sum = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>();
+        let (product, predicted, measured) = (sum(|p| p.0 * p.1), sum(|p| p.0 * p.0), sum(|p| p.1 * p.1));
+        Self {
+            grey_levels,
+            directions: pairs.len(),
+            cosine: product / (predicted * measured).sqrt(),
+            ratio: (measured / predicted).sqrt(),
+            constant: predicted == 0.0 && measured == 0.0,
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.cosine >= COSINE && (RATIO.recip()..=RATIO).contains(&self.ratio)
+    }
+
+    fn verdict(&self) -> Verdict {
+        if self.constant {
+            let why = "gradient and loss are constant; see gradient-dlr";
+            return Verdict::not_applicable(Check::FiniteDifferences, why);
+        }
+        Verdict::unless(!self.holds(), Check::FiniteDifferences, self.seen())
+    }
+
+    fn seen(&self) -> String {
+        let number =
+            |value: f64| if value.is_finite() { format!("{value:.3}") } else { "undefined".to_owned() };
+        let Self { grey_levels, directions, .. } = self;
+        let (cosine, ratio) = (number(self.cosine), number(self.ratio));
+        format!(
+            "cosine {cosine}, measured over predicted {ratio}, {directions} directions of {grey_levels} grey levels"
+        )
+    }
 }
 
 /// How much a margin changes around the pictures: for each image its margin and the mean size of its changes.
@@ -79,7 +124,7 @@ mod tests {
 
     #[test]
     fn predicted_and_measured_changes_must_agree_in_sign_and_size() {
-        let judge = |pairs: &[(f64, f64)]| finite_differences(pairs, 0.4).status;
+        let judge = |pairs: &[(f64, f64)]| finite_differences(|_| pairs.to_vec()).status;
         assert_eq!(judge(&[(1.0, 1.1), (-2.0, -1.9)]), Status::Passed);
         assert_eq!(judge(&[(1.0, -1.0), (2.0, -2.0)]), Status::Failed, "the wrong sign");
         assert_eq!(judge(&[(1.0, 2.0), (2.0, 4.0)]), Status::Failed, "half the size");
@@ -87,7 +132,20 @@ mod tests {
         assert_eq!(judge(&[(0.0, 1.0), (0.0, 1.0)]), Status::Failed, "no gradient where there is a slope");
         assert_eq!(judge(&[(0.0, 0.0)]), Status::NotApplicable);
         // cosine = (1 + 4) / sqrt(5 * 8.84) = 0.752
-        assert!(finite_differences(&[(1.0, 1.0), (2.0, 2.0), (0.0, 1.96)], 0.4).seen.contains("0.752"));
+        let seen = finite_differences(|_| vec![(1.0, 1.0), (2.0, 2.0), (0.0, 1.96)]).seen;
+        assert!(seen.contains("0.752") && seen.contains("0.4 grey"), "{seen}");
+    }
+
+    #[test]
+    fn a_bent_loss_is_measured_nearer_and_a_rough_one_is_not() {
+        // The second number is the change at 0.4 and at 0.1 grey levels.
+        let judge = |changes: [(f64, f64); 2]| {
+            finite_differences(|step| vec![if step > 0.2 { changes[0] } else { changes[1] }; 3]).status
+        };
+        assert_eq!(judge([(4.0, 3.6), (1.0, 0.1)]), Status::Passed);
+        assert_eq!(judge([(4.0, 2.4), (1.0, 0.95)]), Status::Warning);
+        assert_eq!(judge([(4.0, 2.4), (1.0, 0.6)]), Status::Failed);
+        assert_eq!(judge([(4.0, -1.0), (1.0, 1.0)]), Status::Failed);
     }
 
     #[test]

@@ -249,7 +249,7 @@ fn gradients_of_another_function_are_flagged() {
 #[test]
 fn a_rough_loss_is_flagged() {
     let report = report(Fault::Oscillating, &pgd(""));
-    assert_eq!(status(&report, Check::FiniteDifferences), Status::Failed, "{report:#?}");
+    assert_eq!(status(&report, Check::FiniteDifferences), Status::Warning, "{report:#?}");
     assert_eq!(status(&report, Check::LossNoise), Status::Warning, "{report:#?}");
 }
 

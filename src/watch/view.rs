@@ -230,6 +230,11 @@ impl RunView {
     fn take_epoch(&mut self, epoch: Epoch) -> String {
         self.validating = None;
         self.speed = epoch.images_per_second.map(|speed| (speed, "images/s"));
+        // Not every step has an event; the last one of the epoch is done.
+        if let Some(step) = self.step.as_mut().filter(|step| step.epoch <= epoch.epoch) {
+            (step.epoch, step.step) = (epoch.epoch, step.steps);
+            step.terms.clone_from(&epoch.terms);
+        }
         if epoch.best {
             self.best_epoch = Some(epoch.epoch);
         }

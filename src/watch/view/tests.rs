@@ -40,6 +40,15 @@ fn training() -> Vec<Event> {
 }
 
 #[test]
+fn the_end_of_an_epoch_is_its_last_step() {
+    let events = [training(), vec![epoch(120.0, 2, false)]].concat();
+    let view = view(&events);
+    let step = view.step.as_ref().expect("a step");
+    assert_eq!((step.epoch, step.step, step.terms[0].1), (2, 4, 1.5));
+    assert_eq!(view.progress(), Some(2.0 / 3.0));
+}
+
+#[test]
 fn a_training_that_goes_on() {
     let view = view(&training());
     assert_eq!(view.kind.as_deref(), Some("train"));

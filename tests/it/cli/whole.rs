@@ -30,6 +30,8 @@ fn a_training_leaves_a_model_a_log_and_its_configuration() {
     let kinds: Vec<String> = log
         .lines()
         .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON")["kind"].to_string())
+        // How many of these there are depends on the clock.
+        .filter(|kind| kind != "\"step\"" && kind != "\"validation\"")
         .collect();
     assert_eq!(kinds, ["\"train_start\"", "\"epoch\"", "\"epoch\"", "\"train_end\""]);
     let first = log.lines().next().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
