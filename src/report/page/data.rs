@@ -12,7 +12,7 @@ use super::source::Checks;
 use super::verdict::Verdict;
 use super::{Shown, Thresholds};
 
-/// A page. [`Page::of`] makes it from runs, [`super::html`] writes it.
+/// A page. [`Page::of`] makes it from runs, [`super::html()`] writes it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Page {
     pub(super) title: String,

@@ -1,6 +1,6 @@
 //! The page of a run: one HTML file that needs no network and no script but its own.
 //!
-//! [`RunSource`] is what a run directory says, [`Page`] is what the page says, and [`html`] writes it. Figures are
+//! [`RunSource`] is what a run directory says, [`Page`] is what the page says, and [`html()`] writes it. Figures are
 //! looked up in `metrics.json` by their place there ([`Shown`]), so they are its numbers and not others; each carries
 //! the place into the page, where a test reads it back. What is not there is said to be missing.
 
