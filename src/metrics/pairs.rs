@@ -45,6 +45,9 @@ pub(super) struct Compared {
 /// So many pairs without an event are kept one by one at most; that is all of them for a hundred classes.
 const MOST_EMPTY: usize = 5_000;
 
+/// Pairs of a row for which there is room from the start.
+const MOST_AT_ONCE: usize = 1_000;
+
 /// Rows of a matrix whose pairs are gathered together.
 const ROWS_AT_ONCE: usize = 16;
 
@@ -74,7 +77,9 @@ impl Compared {
         // A column of the matrix is far apart in memory, so some rows go over the same columns together.
         let of_rows = |first: usize| {
             let rows = first..(first + ROWS_AT_ONCE).min(classes);
-            let (mut number, mut found) = (0, vec![Vec::new(); rows.len()]);
+            let mut number = 0;
+            let mut found: Vec<Vec<PairCounts>> =
+                rows.clone().map(|low| Vec::with_capacity((classes - low).min(MOST_AT_ONCE))).collect();
             for high in first + 1..classes {
                 for pair in rows.clone().take_while(|&low| low < high).filter_map(|low| pair(low, high)) {
                     number += 1;
@@ -83,11 +88,13 @@ impl Compared {
                     }
                 }
             }
-            (number, found.concat())
+            (number, found)
         };
         let starts = (0..classes.div_ceil(ROWS_AT_ONCE)).into_par_iter().map(|at| at * ROWS_AT_ONCE);
-        let (numbers, found): (Vec<usize>, Vec<Vec<PairCounts>>) = starts.map(of_rows).unzip();
-        let (number, mut pairs) = (numbers.into_iter().sum::<usize>(), found.concat());
+        let (numbers, found): (Vec<usize>, Vec<Vec<Vec<PairCounts>>>) = starts.map(of_rows).unzip();
+        let number = numbers.into_iter().sum::<usize>();
+        let mut pairs = Vec::with_capacity(found.iter().flatten().map(Vec::len).sum());
+        found.into_iter().flatten().for_each(|row| pairs.extend(row));
         let ordered = (0..classes).flat_map(|low| (low + 1..classes).map(move |high| (low, high)));
         let mut without = ordered.filter_map(|(low, high)| pair(low, high)).filter(|pair| !pair.has_events());
         let all_without = number - pairs.len();

@@ -33,18 +33,23 @@ struct Cells {
 impl Cells {
     /// Both directions of each pair; classes without a pair have an empty row.
     fn of(classes: usize, pairs: impl Iterator<Item = Pair> + Clone) -> Self {
-        let both = |pair: Pair| [(pair.low, pair.high, pair.up), (pair.high, pair.low, pair.down)];
-        let cells = pairs.flat_map(both).filter(|cell| cell.2 > 0.0);
         let mut starts = vec![0; classes + 1];
-        cells.clone().for_each(|(row, ..)| starts[row + 1] += 1);
+        for pair in pairs.clone() {
+            starts[pair.low + 1] += usize::from(pair.up > 0.0);
+            starts[pair.high + 1] += usize::from(pair.down > 0.0);
+        }
         (0..classes).for_each(|row| starts[row + 1] += starts[row]);
         let mut next = starts.clone();
         let mut columns = vec![0; starts[classes]];
         let mut values = vec![0.0; starts[classes]];
-        for (row, column, value) in cells {
-            columns[next[row]] = column as u32;
-            values[next[row]] = value;
-            next[row] += 1;
+        for pair in pairs {
+            for (row, column, value) in [(pair.low, pair.high, pair.up), (pair.high, pair.low, pair.down)] {
+                if value > 0.0 {
+                    columns[next[row]] = column as u32;
+                    values[next[row]] = value;
+                    next[row] += 1;
+                }
+            }
         }
         Self { starts, columns, values }
     }
