@@ -45,9 +45,6 @@ pub(super) struct Compared {
 /// So many pairs without an event are kept one by one at most; that is all of them for a hundred classes.
 const MOST_EMPTY: usize = 5_000;
 
-/// Pairs of a row for which there is room from the start.
-const MOST_AT_ONCE: usize = 1_000;
-
 /// Rows of a matrix whose pairs are gathered together.
 const ROWS_AT_ONCE: usize = 16;
 
@@ -70,31 +67,33 @@ impl Compared {
 
     /// Of trials and events from one class to another.
     fn of(classes: usize, cell: impl Fn(usize, usize) -> (u64, u64) + Sync) -> Self {
-        let pair = |low: usize, high: usize| {
+        let counted = |low: usize, high: usize| {
             let ((n, there), (m, back)) = (cell(low, high), cell(high, low));
-            (n > 0 && m > 0).then_some(PairCounts { low, high, trials: [n, m], events: [there, back] })
+            PairCounts { low, high, trials: [n, m], events: [there, back] }
+        };
+        let pair = |low: usize, high: usize| {
+            Some(counted(low, high)).filter(|pair| pair.trials[0] > 0 && pair.trials[1] > 0)
         };
         // A column of the matrix is far apart in memory, so some rows go over the same columns together.
         let of_rows = |first: usize| {
             let rows = first..(first + ROWS_AT_ONCE).min(classes);
-            let mut number = 0;
-            let mut found: Vec<Vec<PairCounts>> =
-                rows.clone().map(|low| Vec::with_capacity((classes - low).min(MOST_AT_ONCE))).collect();
+            let (mut number, mut found) = (0, vec![Vec::new(); rows.len()]);
             for high in first + 1..classes {
                 for pair in rows.clone().take_while(|&low| low < high).filter_map(|low| pair(low, high)) {
                     number += 1;
                     if pair.has_events() {
-                        found[pair.low - first].push(pair);
+                        found[pair.low - first].push((pair.low as u32, high as u32));
                     }
                 }
             }
-            (number, found)
+            (number, found.concat())
         };
         let starts = (0..classes.div_ceil(ROWS_AT_ONCE)).into_par_iter().map(|at| at * ROWS_AT_ONCE);
-        let (numbers, found): (Vec<usize>, Vec<Vec<Vec<PairCounts>>>) = starts.map(of_rows).unzip();
+        let (numbers, found): (Vec<usize>, Vec<Vec<(u32, u32)>>) = starts.map(of_rows).unzip();
         let number = numbers.into_iter().sum::<usize>();
-        let mut pairs = Vec::with_capacity(found.iter().flatten().map(Vec::len).sum());
-        found.into_iter().flatten().for_each(|row| pairs.extend(row));
+        // The counts themselves are written once, to their place.
+        let mut pairs: Vec<PairCounts> =
+            found.concat().par_iter().map(|&(low, high)| counted(low as usize, high as usize)).collect();
         let ordered = (0..classes).flat_map(|low| (low + 1..classes).map(move |high| (low, high)));
         let mut without = ordered.filter_map(|(low, high)| pair(low, high)).filter(|pair| !pair.has_events());
         let all_without = number - pairs.len();
