@@ -159,11 +159,19 @@ pub fn run() -> ExitCode {
             ExitCode::from(3)
         }
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", in_words(&error));
             let usage = error.is::<ConfigError>() || error.is::<Usage>();
             ExitCode::from(if usage { 2 } else { 1 })
         }
     }
+}
+
+/// An error with its causes. Many say their cause already; nothing is said twice.
+fn in_words(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |words, cause| {
+        let cause = cause.to_string();
+        if words.contains(&cause) { words } else { format!("{words}: {cause}") }
+    })
 }
 
 fn dispatch(command: Command) -> anyhow::Result<()> {
@@ -308,4 +316,19 @@ fn same_classes(model: &[String], data: &[String], from: &Path) -> anyhow::Resul
         missing(model, data),
         missing(data, model)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = || anyhow::anyhow!("no such file");
+        assert_eq!(in_words(&error().context("a.toml")), "a.toml: no such file");
+        assert_eq!(
+            in_words(&error().context("a.toml: no such file. Correct the path.")),
+            "a.toml: no such file. Correct the path."
+        );
+    }
 }

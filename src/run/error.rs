@@ -29,7 +29,7 @@ pub enum RunError {
     #[error("{0} is not empty and holds no run (no config.toml); choose an empty or a new directory")]
     NotEmpty(PathBuf),
     /// A run was expected and there is none.
-    #[error("{0} holds no run (no config.toml); leave out --resume to start one, or correct the path")]
+    #[error("{0} holds no run (no config.toml): correct the path, or leave out --resume to start one")]
     NoRun(PathBuf),
     /// A run is resumed with another config than it was started with.
     #[error(
