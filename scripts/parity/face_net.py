@@ -5,6 +5,8 @@
         the numbers in src/models/face_api/tests.rs: a narrow network with weights by formula
     python3 scripts/parity/face_net.py MANIFEST.json WEIGHTS.bin PIXELS.npy EMBEDDINGS.npy
         embeddings of pixels [N, 3, 150, 150] in [0, 1], float64
+    python3 scripts/parity/face_net.py --slope MANIFEST.json WEIGHTS.bin PIXELS.npy
+        how much of the slope along the gradient of the first number central differences of several lengths find
 """
 
 import json
@@ -98,9 +100,23 @@ def golden():
         print("gradient: joint norm", round(float(x.grad.norm()), 7), "at [1, 2, 50, 51]", float(x.grad[1, 2, 50, 51]))
 
 
+def slope(manifest, binary, pixels):
+    weights = read(manifest, binary)
+    x = torch.tensor(np.load(pixels).astype(np.float64), requires_grad=True)
+    first = lambda x: embed(weights, x)[:, 0].sum()
+    first(x).backward()
+    size = x.grad.norm()
+    with torch.no_grad():
+        for step in [0.4, 0.05, 0.01, 0.001]:
+            ahead, behind = [first(x + sign * step * x.grad / size) for sign in [1, -1]]
+            print(step, round(float((ahead - behind) / (2 * step) / size), 4))
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["--golden"]:
         golden()
+    elif sys.argv[1:2] == ["--slope"]:
+        slope(*sys.argv[2:])
     else:
         manifest, binary, pixels, out = sys.argv[1:]
         with torch.no_grad():

@@ -15,9 +15,9 @@ const PASSES: usize = 5;
 /// Images that are also shown one by one.
 const ALONE: usize = 8;
 /// Lengths of finite differences, in grey levels: less than half of one, so that a layer that rounds pixels shows.
-/// Where the longer agrees in direction but not in size the shorter is tried: a deep network on large pictures bends within a fraction of
-/// a grey level of all of them. (Along the gradient of the published face recogniser, at 150x150, PyTorch measures
-/// 0.75 of the slope over a length of 0.4 and 0.97 over 0.05.)
+/// Where the longer agrees in direction but not in size the shorter is tried: a deep network on large pictures bends
+/// within a fraction of a grey level of all of them. (For two pictures of AT&T and the published face recogniser
+/// `scripts/parity/face_net.py --slope` finds 0.75 of the slope over a length of 0.4 and 0.97 over 0.05.)
 pub(super) const DIFFERENCES: [f32; 2] = [0.4, 0.1];
 /// Directions of finite differences for an image: along the sign of its gradient, and random ones.
 const DIRECTIONS: usize = 4;

@@ -194,7 +194,10 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Show(arguments) => show::show(&arguments),
         Command::Metrics(arguments) => metrics::metrics(&arguments),
         Command::Compare(arguments) => compare::compare(&arguments),
-        Command::Models(arguments) => models::models(&arguments),
+        Command::Models(arguments) => {
+            models::models(&arguments);
+            Ok(())
+        }
         Command::Import(arguments) => weights::import(&arguments),
         Command::Export(arguments) => weights::export(&arguments),
         Command::Predict(arguments) => predict::predict(&arguments),

@@ -13,9 +13,7 @@ pub(super) struct ModelsArguments {
     side: Option<u32>,
 }
 
-// As all commands.
-#[allow(clippy::unnecessary_wraps)]
-pub(super) fn models(arguments: &ModelsArguments) -> anyhow::Result<()> {
+pub(super) fn models(arguments: &ModelsArguments) {
     let mut table = Table::new([
         ("architecture", Align::Left),
         ("side", Align::Right),
@@ -44,5 +42,4 @@ pub(super) fn models(arguments: &ModelsArguments) -> anyhow::Result<()> {
         "{table}\nFor {classes} classes and one picture's way forward. Convolutions, linear layers and attention are counted. \
          preact_resnet18 is another name of resnet18."
     ));
-    Ok(())
 }

@@ -4,7 +4,7 @@ use burn::tensor::Device;
 
 use super::{
     Architecture, FaceCnn, FaceCnnConfig, FaceNet, FaceNetConfig, Network, PreActResNet, PreActResNetConfig,
-    ResNet, ResNetConfig, Size, Stem, Vgg, VggConfig, VggHead, Vit, VitConfig, WideResNet, WideResNetConfig,
+    ResNet, ResNetConfig, Size, Stem, Vgg, VggConfig, VggHead, Vit, VitConfig, WideResNetConfig,
 };
 use crate::Seed;
 
@@ -21,7 +21,7 @@ pub enum Blueprint {
     Vit(VitConfig),
     /// See [`ResNet`].
     ResNet(ResNetConfig),
-    /// See [`WideResNet`].
+    /// See [`WideResNetConfig`].
     WideResNet(WideResNetConfig),
     /// See [`FaceNet`].
     FaceNet(FaceNetConfig),
@@ -85,7 +85,7 @@ impl Blueprint {
             Self::PreActResNet(config) => Network::PreActResNet(PreActResNet::new(config, seed, device)),
             Self::Vit(config) => Network::Vit(Vit::new(config, seed, device)),
             Self::ResNet(config) => Network::ResNet(ResNet::new(config, seed, device)),
-            Self::WideResNet(config) => Network::WideResNet(WideResNet::new(config, seed, device)),
+            Self::WideResNet(config) => Network::WideResNet(config.build(seed, device)),
             Self::FaceNet(config) => Network::FaceNet(FaceNet::new(config, seed, device)),
         }
     }

@@ -215,6 +215,7 @@ impl Classifier for FaceNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::fixtures::assert_agrees_with_stock;
 
     #[test]
     fn the_size_is_that_of_what_is_built() {
@@ -224,7 +225,6 @@ mod tests {
             assert_eq!(model.num_params(), config.size().parameters as usize);
         }
     }
-    use crate::models::fixtures::assert_agrees_with_stock;
 
     #[test]
     fn the_network_agrees_with_itself_on_the_operators_of_burn() {

@@ -36,4 +36,4 @@ pub use vgg::{Vgg, VggConfig, VggHead};
 pub use victim::{Cost, InputGradient, Shown, Victim};
 pub use vit::{Vit, VitConfig};
 pub use weights::{ImportOptions, Imported, WeightFile};
-pub use wide_resnet::{WideResNet, WideResNetConfig};
+pub use wide_resnet::WideResNetConfig;

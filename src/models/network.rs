@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 
 use super::weights::KeyMap;
 use super::{
-    Blueprint, Classifier, FaceCnn, FaceNet, FaceNetConfig, PreActResNet, ResNet, Vgg, Vit, WideResNet,
+    Blueprint, Classifier, FaceCnn, FaceNet, FaceNetConfig, PreActResNet, ResNet, Vgg, Vit, wide_resnet,
 };
 use crate::Seed;
 use crate::nn::{Frozen, Precision};
@@ -68,10 +68,10 @@ pub enum Architecture {
     /// See [`ResNet`].
     #[serde(rename = "resnet50_cifar")]
     Resnet50Cifar,
-    /// See [`WideResNet`].
+    /// See [`WideResNetConfig`](super::WideResNetConfig).
     #[serde(rename = "wide_resnet28_10")]
     WideResnet28x10,
-    /// See [`WideResNet`].
+    /// See [`WideResNetConfig`](super::WideResNetConfig).
     #[serde(rename = "wide_resnet34_10")]
     WideResnet34x10,
     /// See [`FaceNet`].
@@ -139,9 +139,7 @@ impl Architecture {
             _ => 224,
         }
     }
-}
 
-impl Architecture {
     /// What published weights expect of pictures, or how the architecture is usually trained.
     pub fn usual_preprocessing(self) -> Preprocessing {
         let usual = match self {
@@ -170,19 +168,17 @@ impl Architecture {
         };
         Preprocessing { side: self.usual_side(), ..usual }
     }
+
+    /// Whether it can be without a head: with no classes its logits are an embedding.
+    pub fn embeds(self) -> bool {
+        self == Self::FaceNet
+    }
 }
 
 impl std::fmt::Display for Architecture {
     /// The name in `config.json`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         serde::Serialize::serialize(self, f)
-    }
-}
-
-impl Architecture {
-    /// Whether it can be without a head: with no classes its logits are an embedding.
-    pub fn embeds(self) -> bool {
-        self == Self::FaceNet
     }
 }
 
@@ -200,8 +196,8 @@ pub enum Network {
     Vit(Vit),
     /// See [`ResNet`].
     ResNet(ResNet),
-    /// See [`WideResNet`].
-    WideResNet(WideResNet),
+    /// See [`WideResNetConfig`](super::WideResNetConfig).
+    WideResNet(PreActResNet),
     /// See [`FaceNet`].
     FaceNet(FaceNet),
 }
@@ -226,10 +222,9 @@ impl Network {
         let normalize = match &mut self {
             Self::FaceCnn(network) => &mut network.normalize,
             Self::Vgg(network) => &mut network.normalize,
-            Self::PreActResNet(network) => &mut network.normalize,
+            Self::PreActResNet(network) | Self::WideResNet(network) => &mut network.normalize,
             Self::Vit(network) => &mut network.normalize,
             Self::ResNet(network) => &mut network.normalize,
-            Self::WideResNet(network) => &mut network.normalize,
             Self::FaceNet(network) => &mut network.normalize,
         };
         normalize.reverse_channels(channels == Channels::Bgr);
@@ -373,7 +368,7 @@ impl Network {
             Self::PreActResNet(network) => network.key_maps(),
             Self::Vit(network) => network.key_maps(),
             Self::ResNet(network) => network.key_maps(),
-            Self::WideResNet(network) => network.key_maps(),
+            Self::WideResNet(network) => wide_resnet::key_maps(network),
             Self::FaceNet(network) => network.key_maps(),
         }
     }
@@ -384,10 +379,9 @@ impl Classifier for Network {
         match self {
             Self::FaceCnn(network) => network.forward(images),
             Self::Vgg(network) => network.forward(images),
-            Self::PreActResNet(network) => network.forward(images),
+            Self::PreActResNet(network) | Self::WideResNet(network) => network.forward(images),
             Self::Vit(network) => network.forward(images),
             Self::ResNet(network) => network.forward(images),
-            Self::WideResNet(network) => network.forward(images),
             Self::FaceNet(network) => network.forward(images),
         }
     }
@@ -396,10 +390,9 @@ impl Classifier for Network {
         match self {
             Self::FaceCnn(network) => network.frozen(precision),
             Self::Vgg(network) => network.frozen(precision),
-            Self::PreActResNet(network) => network.frozen(precision),
+            Self::PreActResNet(network) | Self::WideResNet(network) => network.frozen(precision),
             Self::Vit(network) => network.frozen(precision),
             Self::ResNet(network) => network.frozen(precision),
-            Self::WideResNet(network) => network.frozen(precision),
             Self::FaceNet(network) => network.frozen(precision),
         }
     }
@@ -408,10 +401,9 @@ impl Classifier for Network {
         match self {
             Self::FaceCnn(network) => network.classes(),
             Self::Vgg(network) => network.classes(),
-            Self::PreActResNet(network) => network.classes(),
+            Self::PreActResNet(network) | Self::WideResNet(network) => network.classes(),
             Self::Vit(network) => network.classes(),
             Self::ResNet(network) => network.classes(),
-            Self::WideResNet(network) => network.classes(),
             Self::FaceNet(network) => network.classes(),
         }
     }
@@ -420,10 +412,9 @@ impl Classifier for Network {
         match self {
             Self::FaceCnn(network) => network.input_shape(),
             Self::Vgg(network) => network.input_shape(),
-            Self::PreActResNet(network) => network.input_shape(),
+            Self::PreActResNet(network) | Self::WideResNet(network) => network.input_shape(),
             Self::Vit(network) => network.input_shape(),
             Self::ResNet(network) => network.input_shape(),
-            Self::WideResNet(network) => network.input_shape(),
             Self::FaceNet(network) => network.input_shape(),
         }
     }

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::weights::{ImportOptions, KeyMap, WeightFile, Writer, import};
 use super::{
     Classifier, PreActResNet, PreActResNetConfig, ResNet, ResNetConfig, Stem, Vgg, VggConfig, VggHead,
-    Victim, Vit, VitConfig, WideResNet, WideResNetConfig,
+    Victim, Vit, VitConfig, WideResNetConfig,
 };
 use crate::Seed;
 
@@ -124,7 +124,7 @@ fn logits_and_input_gradients_are_those_of_pytorch() {
         };
         let wide = |depth| {
             let config = WideResNetConfig { mean, std, side, depth, widen: 1, ..WideResNetConfig::new(5) };
-            let network = WideResNet::new(&config, seed, &device);
+            let network = config.build(seed, &device);
             let maps = network.key_maps();
             compare(name, case, network, &maps);
         };

@@ -54,12 +54,12 @@ impl PreActResNetConfig {
     }
 }
 
-/// The network.
+/// The network, also the wide one of [`WideResNetConfig`](super::WideResNetConfig).
 #[derive(Module, Debug)]
 pub struct PreActResNet {
     pub(super) normalize: Normalize,
     stem: Conv2d,
-    blocks: Vec<Block>,
+    pub(super) blocks: Vec<Block>,
     norm: BatchNorm,
     head: Linear,
     side: usize,
@@ -76,7 +76,7 @@ pub(super) struct Block {
 
 impl Block {
     /// A block with weights drawn from a seed.
-    pub(super) fn new(inputs: usize, outputs: usize, stride: usize, seed: Seed, device: &Device) -> Self {
+    fn new(inputs: usize, outputs: usize, stride: usize, seed: Seed, device: &Device) -> Self {
         let conv = |inputs, stride, index| {
             Conv2d::new([inputs, outputs], 3, stride, 1, seed.purpose("conv").at(index), device)
         };
@@ -91,7 +91,7 @@ impl Block {
 
     /// Blocks in a row behind a stem of so many channels, given the channels and stride of each; and the
     /// channels that they end in.
-    pub(super) fn stack(
+    fn stack(
         stem: usize,
         plan: impl Iterator<Item = (usize, usize)>,
         seed: Seed,
@@ -141,7 +141,7 @@ impl Block {
     }
 
     /// `[N, inputs, H, W]` to `[N, outputs, H', W']`.
-    pub(super) fn forward(&self, input: Tensor<4>) -> Tensor<4> {
+    fn forward(&self, input: Tensor<4>) -> Tensor<4> {
         let active = self.norms[0].forward_relu(input.clone());
         let aside = match &self.shortcut {
             Some(conv) => conv.forward(active.clone()),
@@ -152,23 +152,43 @@ impl Block {
     }
 }
 
-impl PreActResNet {
-    /// A network with weights drawn from a seed.
-    pub fn new(config: &PreActResNetConfig, seed: Seed, device: &Device) -> Self {
-        let (blocks, channels) = Block::stack(config.width, config.plan(), seed, device);
-        Self {
-            normalize: Normalize::new(&config.mean, &config.std),
-            stem: Conv2d::same_3x3(3, config.width, seed.purpose("stem"), device),
-            blocks,
-            norm: BatchNorm::new(channels, device),
-            head: Linear::new(channels, config.classes, seed.purpose("head"), device),
-            side: config.side,
-            classes: config.classes,
-        }
-    }
+/// What stands around the blocks.
+pub(super) struct Surround {
+    /// Channels of the stem.
+    pub stem: usize,
+    pub normalize: Normalize,
+    pub side: usize,
+    pub classes: usize,
 }
 
 impl PreActResNet {
+    /// A network with weights drawn from a seed.
+    pub fn new(config: &PreActResNetConfig, seed: Seed, device: &Device) -> Self {
+        let PreActResNetConfig { classes, side, width, .. } = *config;
+        let normalize = Normalize::new(&config.mean, &config.std);
+        Self::around(Surround { stem: width, normalize, side, classes }, config.plan(), seed, device)
+    }
+
+    /// A network with blocks of these channels and strides.
+    pub(super) fn around(
+        surround: Surround,
+        plan: impl Iterator<Item = (usize, usize)>,
+        seed: Seed,
+        device: &Device,
+    ) -> Self {
+        let Surround { stem, normalize, side, classes } = surround;
+        let (blocks, channels) = Block::stack(stem, plan, seed, device);
+        Self {
+            normalize,
+            stem: Conv2d::same_3x3(3, stem, seed.purpose("stem"), device),
+            blocks,
+            norm: BatchNorm::new(channels, device),
+            head: Linear::new(channels, classes, seed.purpose("head"), device),
+            side,
+            classes,
+        }
+    }
+
     /// Names in RobustBench and the code of Rice et al.
     pub(super) fn key_maps(&self) -> Vec<KeyMap> {
         let mut names = vec![pair("stem", "conv1"), pair("norm", "bn"), pair("head", "linear")];

@@ -2,18 +2,17 @@
 //!
 //! A 3x3 convolution of stride 1 with 16 channels; three stages of `(depth - 4) / 6` pre-activation blocks (160,
 //! 320 and 640 channels for ten times the width; the last two halve the picture); BatchNorm, ReLU, the mean over
-//! the picture and one linear layer. The blocks are those of [`PreActResNet`](super::PreActResNet). RobustBench
+//! the picture and one linear layer: a [`PreActResNet`] of another plan. RobustBench
 //! averages windows of 8 x 8, which is the whole picture for an input of 32 x 32; here it is the whole always.
 //! Some checkpoints (those of TRADES) hold a `sub_block1` that the network never uses.
 
-use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 
-use super::pre_act_resnet::Block;
+use super::pre_act_resnet::{Block, Surround};
 use super::weights::{KeyMap, pair};
-use super::{Classifier, Size};
+use super::{PreActResNet, Size};
 use crate::Seed;
-use crate::nn::{BatchNorm, Conv2d, Linear, Normalize, global_average_pool};
+use crate::nn::Normalize;
 
 /// Channels of the stem, and of the stages before they are widened.
 const WIDTHS: [usize; 3] = [16, 32, 64];
@@ -60,72 +59,37 @@ impl WideResNetConfig {
     pub fn size(&self) -> Size {
         Block::network_size(WIDTHS[0], self.side, self.plan(), self.classes)
     }
-}
 
-/// The network.
-#[derive(Module, Debug)]
-pub struct WideResNet {
-    pub(super) normalize: Normalize,
-    stem: Conv2d,
-    blocks: Vec<Block>,
-    norm: BatchNorm,
-    head: Linear,
-    side: usize,
-    classes: usize,
-}
-
-impl WideResNet {
     /// A network with weights drawn from a seed.
-    pub fn new(config: &WideResNetConfig, seed: Seed, device: &Device) -> Self {
-        let (blocks, channels) = Block::stack(WIDTHS[0], config.plan(), seed, device);
-        Self {
-            normalize: Normalize::new(&config.mean, &config.std),
-            stem: Conv2d::same_3x3(3, WIDTHS[0], seed.purpose("stem"), device),
-            blocks,
-            norm: BatchNorm::new(channels, device),
-            head: Linear::new(channels, config.classes, seed.purpose("head"), device),
-            side: config.side,
-            classes: config.classes,
-        }
-    }
-
-    /// Names in RobustBench.
-    pub(super) fn key_maps(&self) -> Vec<KeyMap> {
-        let mut names = vec![pair("stem", "conv1"), pair("norm", "bn1"), pair("head", "fc")];
-        let count = self.blocks.len() / WIDTHS.len();
-        for (index, block) in self.blocks.iter().enumerate() {
-            let theirs = format!("block{}.layer.{}", index / count + 1, index % count);
-            names.extend(block.names(&format!("blocks.{index}"), &theirs, "convShortcut"));
-        }
-        vec![KeyMap { idle: &["sub_block1."], ..KeyMap::new("RobustBench", names) }]
+    pub fn build(&self, seed: Seed, device: &Device) -> PreActResNet {
+        let normalize = Normalize::new(&self.mean, &self.std);
+        let surround = Surround { stem: WIDTHS[0], normalize, side: self.side, classes: self.classes };
+        PreActResNet::around(surround, self.plan(), seed, device)
     }
 }
 
-impl Classifier for WideResNet {
-    fn forward(&self, images: Tensor<4>) -> Tensor<2> {
-        let stem = self.stem.forward(self.normalize.forward(images));
-        let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));
-        self.head.forward(global_average_pool(self.norm.forward_relu(features)))
+/// Names in RobustBench.
+pub(super) fn key_maps(network: &PreActResNet) -> Vec<KeyMap> {
+    let mut names = vec![pair("stem", "conv1"), pair("norm", "bn1"), pair("head", "fc")];
+    let count = network.blocks.len() / WIDTHS.len();
+    for (index, block) in network.blocks.iter().enumerate() {
+        let theirs = format!("block{}.layer.{}", index / count + 1, index % count);
+        names.extend(block.names(&format!("blocks.{index}"), &theirs, "convShortcut"));
     }
-
-    fn classes(&self) -> usize {
-        self.classes
-    }
-
-    fn input_shape(&self) -> [usize; 3] {
-        [3, self.side, self.side]
-    }
+    vec![KeyMap { idle: &["sub_block1."], ..KeyMap::new("RobustBench", names) }]
 }
 
 #[cfg(test)]
 mod tests {
+    use burn::module::Module as _;
+
     use super::*;
     use crate::models::fixtures::assert_agrees_with_stock;
 
     #[test]
     fn the_network_agrees_with_itself_on_the_operators_of_burn() {
         let config = WideResNetConfig { side: 16, depth: 16, widen: 1, ..WideResNetConfig::new(5) };
-        assert_agrees_with_stock(|device| WideResNet::new(&config, Seed::new(3), device));
+        assert_agrees_with_stock(|device| config.build(Seed::new(3), device));
     }
 
     #[test]
@@ -142,7 +106,7 @@ mod tests {
     #[test]
     fn the_size_is_that_of_what_is_built() {
         let config = WideResNetConfig { depth: 16, widen: 2, ..WideResNetConfig::new(5) };
-        let model = WideResNet::new(&config, Seed::new(0), &Device::default());
+        let model = config.build(Seed::new(0), &Device::default());
         // Before each convolution of a block there is a norm of as many channels, and one at the end.
         let mut channels = 16;
         let mut running = 2 * 128;

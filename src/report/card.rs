@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::page::{Page, RunSource, Shown, Thresholds};
+use super::page::{Page, PlacedFigure, RunSource, Thresholds};
 
 /// The line by which a card is known as one that may be written again.
 pub const CARD_MARK: &str = "<!-- Written by `syfar report --model-card`; changes by hand are lost. -->";
@@ -36,14 +36,18 @@ pub fn card(model: &CardModel, run: &RunSource) -> String {
     let name = |name: &str| {
         if name.starts_with("Clean") { name.to_owned() } else { format!("{name}, under {attack}") }
     };
-    let found: Vec<(&str, String, Shown)> = METRICS
+    let found: Vec<(&str, String, PlacedFigure)> = METRICS
         .iter()
-        .filter_map(|(kind, title, path)| Some((*kind, name(title), Shown::at(metrics, path)?)))
+        .filter_map(|(kind, title, path)| Some((*kind, name(title), PlacedFigure::at(metrics, path)?)))
         .collect();
     let entries: Vec<String> = found
         .iter()
         .map(|(kind, name, figure)| {
-            format!("    - type: {kind}\n      name: {}\n      value: {}\n", quoted(name), figure.value)
+            format!(
+                "    - type: {kind}\n      name: {}\n      value: {}\n",
+                quoted(name),
+                figure.number.value
+            )
         })
         .collect();
     let rows: Vec<String> = found.iter().map(|(_, name, figure)| row(name, figure)).collect();
@@ -72,12 +76,20 @@ pub fn card(model: &CardModel, run: &RunSource) -> String {
     )
 }
 
-fn row(name: &str, figure: &Shown) -> String {
+fn row(name: &str, figure: &PlacedFigure) -> String {
     let number = |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.3}"));
-    let ends =
-        figure.low.zip(figure.high).map_or_else(String::new, |(low, high)| format!("{low:.3} to {high:.3}"));
-    let n = figure.n.map_or_else(String::new, |n| n.to_string());
-    format!("| {} | {:.3} | {ends} | {n} | {} |\n", plain(name), figure.value, number(figure.chance))
+    let ends = figure
+        .number
+        .low
+        .zip(figure.number.high)
+        .map_or_else(String::new, |(low, high)| format!("{low:.3} to {high:.3}"));
+    let n = figure.number.n.map_or_else(String::new, |n| n.to_string());
+    format!(
+        "| {} | {:.3} | {ends} | {n} | {} |\n",
+        plain(name),
+        figure.number.value,
+        number(figure.number.chance)
+    )
 }
 
 /// Text of YAML in double quotes, which are those of JSON.

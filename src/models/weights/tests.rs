@@ -13,7 +13,7 @@ use crate::Seed;
 use crate::models::parity::{by_formula, folder};
 use crate::models::{
     Architecture, Blueprint, Classifier, Network, ResNet, ResNetConfig, Stem, Vgg, VggConfig, VggHead, Vit,
-    VitConfig, WideResNet, WideResNetConfig,
+    VitConfig, WideResNetConfig,
 };
 
 fn resnet(classes: usize) -> Network {
@@ -177,7 +177,7 @@ fn two_copies_of_the_weights_are_asked_about() {
 fn a_wide_network_may_bring_a_block_that_it_never_uses() {
     let place = tempfile::tempdir().expect("temporary directory");
     let config = WideResNetConfig { depth: 10, widen: 1, side: 8, ..WideResNetConfig::new(3) };
-    let network = Network::WideResNet(WideResNet::new(&config, Seed::new(1), &Device::default()));
+    let network = Network::WideResNet(config.build(Seed::new(1), &Device::default()));
     let mut tensors = shapes(&network);
     tensors.insert("sub_block1.layer.0.bn1.weight".to_owned(), vec![16]);
     let (_, imported) =
@@ -205,7 +205,7 @@ fn what_is_exported_comes_back_bit_by_bit() {
     let path = place.path().join("out.safetensors");
     let wide = |seed| {
         let config = WideResNetConfig { depth: 10, widen: 1, side: 8, ..WideResNetConfig::new(3) };
-        Network::WideResNet(WideResNet::new(&config, Seed::new(seed), &Device::default()))
+        Network::WideResNet(config.build(Seed::new(seed), &Device::default()))
     };
     let built = |architecture, seed| {
         Blueprint::new(architecture, 3, 32, [0.5; 3], [0.5; 3]).build(Seed::new(seed), &Device::default())

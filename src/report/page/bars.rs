@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Shown;
+use super::PlacedFigure;
 
 /// Bars of a list; the others are counted.
 const LISTED: usize = 20;
@@ -29,7 +29,7 @@ pub(super) struct Bar {
     /// Its name.
     pub class: String,
     /// Its figure.
-    pub figure: Shown,
+    pub figure: PlacedFigure,
 }
 
 /// Where a list of figures stands in `metrics.json`, and how it is shown.
@@ -83,16 +83,19 @@ pub(super) fn targets(metrics: &Value, classes: &[String]) -> Vec<Bars> {
 
 fn bars(metrics: &Value, classes: &[String], place: &Place) -> Option<Bars> {
     let bar = |(class, name): (usize, &String)| {
-        Some(Bar { class: name.clone(), figure: Shown::at(metrics, &format!("{}/{class}", place.path))? })
+        Some(Bar {
+            class: name.clone(),
+            figure: PlacedFigure::at(metrics, &format!("{}/{class}", place.path))?,
+        })
     };
     let mut bars: Vec<Bar> = classes.iter().enumerate().filter_map(bar).collect();
     bars.sort_by(|a, b| {
-        let order = a.figure.value.total_cmp(&b.figure.value);
+        let order = a.figure.number.value.total_cmp(&b.figure.number.value);
         if place.low_is_worse { order } else { order.reverse() }
     });
     let more = bars.len().saturating_sub(LISTED);
     bars.truncate(LISTED);
-    let ends = bars.iter().map(|bar| bar.figure.high.unwrap_or(bar.figure.value));
+    let ends = bars.iter().map(|bar| bar.figure.number.high.unwrap_or(bar.figure.number.value));
     // Shares of many classes are all small: a scale of its own, never above 1.
     let full = ends.fold(0.0, f64::max).clamp(0.05, 1.0);
     (!bars.is_empty()).then_some(Bars { title: place.title, note: place.note, classes: bars, more, full })

@@ -7,7 +7,7 @@ use super::matrix::{Map, MapData, maps};
 use super::pairs::{telling, worst};
 use super::source::{Counts, RunSource};
 use super::verdict::Verdict;
-use super::{Page, Shown, Thresholds, bars, chart, comparison, groups};
+use super::{Page, PlacedFigure, Thresholds, bars, chart, comparison, groups};
 use crate::metrics::SCHEMA_VERSION;
 
 /// Figures that exist clean and under attack, by their place in each.
@@ -86,7 +86,7 @@ fn fitting(counts: &Counts, classes: usize) -> Counts {
 }
 
 fn noise(metrics: &Value, key: &str) -> Option<f64> {
-    Shown::at(metrics, &format!("/{key}/symmetry/largest_gap/gap"))?.chance
+    PlacedFigure::at(metrics, &format!("/{key}/symmetry/largest_gap/gap"))?.number.chance
 }
 
 fn notes(runs: &[RunSource], metrics: &Value) -> Vec<String> {
@@ -122,8 +122,8 @@ fn accuracy(metrics: &Value) -> Vec<AccuracyRow> {
         .iter()
         .map(|(name, path)| AccuracyRow {
             name,
-            clean: Shown::at(metrics, &format!("/clean{path}")),
-            attacked: Shown::at(metrics, &format!("/untargeted{path}")),
+            clean: PlacedFigure::at(metrics, &format!("/clean{path}")),
+            attacked: PlacedFigure::at(metrics, &format!("/untargeted{path}")),
         })
         .filter(|row| row.clean.is_some() || row.attacked.is_some())
         .collect()
@@ -132,7 +132,7 @@ fn accuracy(metrics: &Value) -> Vec<AccuracyRow> {
 fn symmetry(metrics: &Value) -> Vec<FigureRow> {
     SYMMETRY
         .iter()
-        .filter_map(|(name, path)| Some(FigureRow { name, figure: Shown::at(metrics, path)? }))
+        .filter_map(|(name, path)| Some(FigureRow { name, figure: PlacedFigure::at(metrics, path)? }))
         .collect()
 }
 

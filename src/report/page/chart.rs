@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Shown;
+use super::PlacedFigure;
 use super::source::TrainingEpoch;
 
 /// Size of the drawing, in its own units.
@@ -61,11 +61,11 @@ pub(super) struct Point {
     /// The number.
     pub value: f64,
     /// The figure of `metrics.json` that it is, if it is one.
-    pub figure: Option<Shown>,
+    pub figure: Option<PlacedFigure>,
 }
 
 /// A point before it has a place: position and label on the axis, number, figure.
-type Given = (f64, String, f64, Option<Shown>);
+type Given = (f64, String, f64, Option<PlacedFigure>);
 
 impl Chart {
     /// Lines over an axis. `top` is the upper end of the grid where it is known.
@@ -97,7 +97,7 @@ impl Chart {
             let points: Vec<Point> = points
                 .into_iter()
                 .map(|(at, label, value, figure)| {
-                    let ends = figure.as_ref().and_then(|figure| figure.low.zip(figure.high));
+                    let ends = figure.as_ref().and_then(|figure| figure.number.low.zip(figure.number.high));
                     Point {
                         label,
                         x: x(at),
@@ -143,9 +143,9 @@ pub(super) fn curves(metrics: &Value) -> Vec<Chart> {
         let strengths: Option<Vec<f64>> =
             on_axis.iter().map(|&index| strength(&text(&points[index], "value"))).collect();
         let given = on_axis.iter().enumerate().filter_map(|(place, &index)| {
-            let figure = Shown::at(metrics, &format!("/curves/{index}/robust"))?;
+            let figure = PlacedFigure::at(metrics, &format!("/curves/{index}/robust"))?;
             let at = strengths.as_ref().map_or(place as f64, |strengths| strengths[place]);
-            Some((at, text(&points[index], "value"), figure.value, Some(figure)))
+            Some((at, text(&points[index], "value"), figure.number.value, Some(figure)))
         });
         let line = ("robust accuracy".to_owned(), given.collect());
         Chart::of(&format!("Robust accuracy over {axis}"), axis, Some(1.0), vec![line])

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Shown;
+use super::PlacedFigure;
 use super::source::RunSource;
 
 /// What the table compares: name, place in `metrics.json`, whether more is better, whether it needs the same classes.
@@ -41,7 +41,7 @@ pub(super) struct Row {
     /// Whether more is better.
     pub more_is_better: bool,
     /// Its value in each run.
-    pub figures: Vec<Option<Shown>>,
+    pub figures: Vec<Option<PlacedFigure>>,
     /// Smallest and largest value, where all are in `[0, 1]` and can be drawn on one line.
     pub span: Option<[f64; 2]>,
 }
@@ -74,9 +74,9 @@ pub(super) fn comparison(runs: &[RunSource]) -> Option<Comparison> {
     }
     let rows = ROWS.iter().filter(|(.., same)| same_classes || !same).filter_map(
         |(name, path, more_is_better, _)| {
-            let figures: Vec<Option<Shown>> =
-                runs.iter().map(|run| Shown::at(run.metrics.as_ref()?, path)).collect();
-            let values: Vec<f64> = figures.iter().flatten().map(|figure| figure.value).collect();
+            let figures: Vec<Option<PlacedFigure>> =
+                runs.iter().map(|run| PlacedFigure::at(run.metrics.as_ref()?, path)).collect();
+            let values: Vec<f64> = figures.iter().flatten().map(|figure| figure.number.value).collect();
             let drawn = values.iter().all(|value| (0.0..=1.0).contains(value));
             let ends =
                 [values.iter().copied().fold(1.0, f64::min), values.iter().copied().fold(0.0, f64::max)];
@@ -109,7 +109,11 @@ mod tests {
         assert!(found.notes.is_empty(), "{:?}", found.notes);
         let robust = &found.rows[1];
         assert_eq!(
-            robust.figures.iter().map(|figure| figure.as_ref().expect("attacked").value).collect::<Vec<_>>(),
+            robust
+                .figures
+                .iter()
+                .map(|figure| figure.as_ref().expect("attacked").number.value)
+                .collect::<Vec<_>>(),
             [0.2, 0.5]
         );
         assert_eq!(robust.span, Some([0.2, 0.5]));

@@ -10,7 +10,7 @@ use super::matrix::MapData;
 use super::pairs::Pair;
 use super::source::Checks;
 use super::verdict::Verdict;
-use super::{Shown, Thresholds};
+use super::{PlacedFigure, Thresholds};
 
 /// A page. [`Page::of`] makes it from runs, [`super::html()`] writes it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -50,15 +50,15 @@ pub struct Page {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct AccuracyRow {
     pub name: &'static str,
-    pub clean: Option<Shown>,
-    pub attacked: Option<Shown>,
+    pub clean: Option<PlacedFigure>,
+    pub attacked: Option<PlacedFigure>,
 }
 
 /// A figure with its name.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct FigureRow {
     pub name: &'static str,
-    pub figure: Shown,
+    pub figure: PlacedFigure,
 }
 
 /// A matrix in words, for those who do not see the map.

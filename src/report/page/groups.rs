@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Shown;
+use super::PlacedFigure;
 
 /// One grouping of the classes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -13,13 +13,13 @@ pub(super) struct GroupTable {
     /// All groups.
     pub groups: Vec<GroupRow>,
     /// Accuracy of the best group minus that of the worst, clean and under attack.
-    pub disparity: [Option<Shown>; 2],
+    pub disparity: [Option<PlacedFigure>; 2],
     /// The worst group's robust accuracy over the best one's: follows from the two.
     pub ratio: Option<f64>,
     /// The two groups whose flow of errors under the attack differs most: from, to and the difference.
-    pub flow: Option<(String, String, Shown)>,
+    pub flow: Option<(String, String, PlacedFigure)>,
     /// The same for targeted attacks.
-    pub targeted_flow: Option<(String, String, Shown)>,
+    pub targeted_flow: Option<(String, String, PlacedFigure)>,
 }
 
 /// One group.
@@ -30,11 +30,11 @@ pub(super) struct GroupRow {
     /// How many classes it has.
     pub classes: usize,
     /// Mean clean accuracy of its classes.
-    pub clean: Option<Shown>,
+    pub clean: Option<PlacedFigure>,
     /// Mean robust accuracy of its classes.
-    pub robust: Option<Shown>,
+    pub robust: Option<PlacedFigure>,
     /// Robust accuracy of its pictures.
-    pub robust_images: Option<Shown>,
+    pub robust_images: Option<PlacedFigure>,
     /// Best group minus this one, of the mean robust accuracy.
     pub difference: Option<f64>,
     /// This group over the best one.
@@ -52,7 +52,7 @@ fn table(metrics: &Value, path: &str) -> Option<GroupTable> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let names: Vec<String> =
         metrics.pointer(&format!("{path}/groups"))?.as_array()?.iter().map(text).collect();
-    let at = |rest: String| Shown::at(metrics, &format!("{path}{rest}"));
+    let at = |rest: String| PlacedFigure::at(metrics, &format!("{path}{rest}"));
     let mut groups: Vec<GroupRow> = names
         .iter()
         .enumerate()
@@ -69,10 +69,11 @@ fn table(metrics: &Value, path: &str) -> Option<GroupTable> {
             ratio: None,
         })
         .collect();
-    let known: Vec<f64> = groups.iter().filter_map(|group| Some(group.robust.as_ref()?.value)).collect();
+    let known: Vec<f64> =
+        groups.iter().filter_map(|group| Some(group.robust.as_ref()?.number.value)).collect();
     let best = known.iter().copied().fold(0.0, f64::max);
     for group in &mut groups {
-        let robust = group.robust.as_ref().map(|figure| figure.value);
+        let robust = group.robust.as_ref().map(|figure| figure.number.value);
         group.difference = robust.map(|robust| best - robust);
         group.ratio = robust.filter(|_| best > 0.0).map(|robust| robust / best);
     }
@@ -105,17 +106,19 @@ mod tests {
         let seen: Vec<(&str, usize, f64)> = table
             .groups
             .iter()
-            .map(|group| (group.name.as_str(), group.classes, group.robust.as_ref().expect("attacked").value))
+            .map(|group| {
+                (group.name.as_str(), group.classes, group.robust.as_ref().expect("attacked").number.value)
+            })
             .collect();
         // Robust accuracies 0.1 and 0 of the two women, 0.5 of the man.
         assert_eq!(seen, [("female", 2, 0.05), ("male", 1, 0.5)]);
         assert!((table.ratio.expect("two groups") - 0.1).abs() < 1e-12);
         assert!((table.groups[0].difference.expect("attacked") - 0.45).abs() < 1e-12);
         assert_eq!(table.groups[1].ratio, Some(1.0));
-        assert!((table.disparity[1].as_ref().expect("attacked").value - 0.45).abs() < 1e-12);
+        assert!((table.disparity[1].as_ref().expect("attacked").number.value - 0.45).abs() < 1e-12);
         let (from, to, gap) = table.flow.as_ref().expect("a gap");
         assert_eq!((from.as_str(), to.as_str()), ("female", "male"));
-        assert!((gap.value - 0.7).abs() < 1e-12);
+        assert!((gap.number.value - 0.7).abs() < 1e-12);
     }
 
     #[test]

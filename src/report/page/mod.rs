@@ -1,7 +1,7 @@
 //! The page of a run: one HTML file that needs no network and no script but its own.
 //!
 //! [`RunSource`] is what a run directory says, [`Page`] is what the page says, and [`html()`] writes it. Figures are
-//! looked up in `metrics.json` by their place there ([`Shown`]), so they are its numbers and not others; each carries
+//! looked up in `metrics.json` by their place there ([`PlacedFigure`]), so they are its numbers and not others; each carries
 //! the place into the page, where a test reads it back. What is not there is said to be missing.
 
 mod bars;
@@ -15,7 +15,7 @@ mod html;
 mod matrix;
 mod order;
 mod pairs;
-mod shown;
+mod placed;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -25,6 +25,6 @@ pub use data::Page;
 pub use figures::{Figure, figures};
 pub use html::html;
 pub use pairs::worst_pairs;
-pub use shown::Shown;
+pub use placed::PlacedFigure;
 pub use source::{CheckLine, Checks, Counts, Example, RunSource, TrainingEpoch};
 pub use verdict::Thresholds;

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::source::Checks;
-use super::{Shown, groups};
+use super::{PlacedFigure, groups};
 
 /// What figures are held against. They are conventions, not laws: a use of a classifier may need others.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -33,11 +33,11 @@ pub(super) struct Verdict {
     /// Checks that failed, by name.
     pub failed: Vec<String>,
     /// Clean accuracy.
-    pub clean: Option<Shown>,
+    pub clean: Option<PlacedFigure>,
     /// Robust accuracy.
-    pub robust: Option<Shown>,
+    pub robust: Option<PlacedFigure>,
     /// Share of all errors without a counterpart, of targeted attacks if there are any.
-    pub asymmetry: Option<Shown>,
+    pub asymmetry: Option<PlacedFigure>,
     /// Whether `asymmetry` is of targeted attacks.
     pub targeted: bool,
     /// The conditions.
@@ -68,9 +68,9 @@ impl Verdict {
             .filter(|line| line.status == "failed")
             .map(|line| line.name.clone())
             .collect();
-        let robust = Shown::at(metrics, "/untargeted/robustness/micro_accuracy");
+        let robust = PlacedFigure::at(metrics, "/untargeted/robustness/micro_accuracy");
         let asymmetry =
-            ASYMMETRY.iter().find_map(|(path, targeted)| Some((Shown::at(metrics, path)?, *targeted)));
+            ASYMMETRY.iter().find_map(|(path, targeted)| Some((PlacedFigure::at(metrics, path)?, *targeted)));
         let (asymmetry, targeted) =
             asymmetry.map_or((None, false), |(figure, targeted)| (Some(figure), targeted));
         let mut conditions = vec![
@@ -81,7 +81,7 @@ impl Verdict {
         conditions.extend(of_groups(metrics, thresholds));
         Self {
             attack: metrics.get("attack").and_then(Value::as_str).map(ToOwned::to_owned),
-            clean: Shown::at(metrics, "/clean/robustness/micro_accuracy"),
+            clean: PlacedFigure::at(metrics, "/clean/robustness/micro_accuracy"),
             failed,
             robust,
             asymmetry,
@@ -104,10 +104,10 @@ fn of_checks(checks: Option<&Checks>, failed: &[String]) -> Condition {
 }
 
 /// A rate reaches a threshold when its interval lies above, misses it when it lies below, and is undecided between.
-fn of_robust(robust: Option<&Shown>, thresholds: &Thresholds) -> Condition {
+fn of_robust(robust: Option<&PlacedFigure>, thresholds: &Thresholds) -> Condition {
     let asked = thresholds.robust;
     let (low, high) = robust.map_or((None, None), |figure| {
-        (figure.low.or(Some(figure.value)), figure.high.or(Some(figure.value)))
+        (figure.number.low.or(Some(figure.number.value)), figure.number.high.or(Some(figure.number.value)))
     });
     let met = low.zip(high).and_then(|(low, high)| {
         if low >= asked {
@@ -120,16 +120,18 @@ fn of_robust(robust: Option<&Shown>, thresholds: &Thresholds) -> Condition {
     });
     let found = robust.map(|figure| {
         let open = if met.is_none() { "; with so few pictures it is open" } else { "" };
-        match figure.low.zip(figure.high) {
-            Some((low, high)) => format!("{:.3}, 95 % interval {low:.3} to {high:.3}{open}", figure.value),
-            None => format!("{:.3}", figure.value),
+        match figure.number.low.zip(figure.number.high) {
+            Some((low, high)) => {
+                format!("{:.3}, 95 % interval {low:.3} to {high:.3}{open}", figure.number.value)
+            }
+            None => format!("{:.3}", figure.number.value),
         }
     });
     Condition { asked: format!("Robust accuracy is at least {asked}"), found, met }
 }
 
-fn of_asymmetry(asymmetry: Option<&Shown>, thresholds: &Thresholds) -> Condition {
-    let p = asymmetry.and_then(|figure| figure.p_value);
+fn of_asymmetry(asymmetry: Option<&PlacedFigure>, thresholds: &Thresholds) -> Condition {
+    let p = asymmetry.and_then(|figure| figure.number.p_value);
     Condition {
         asked: format!(
             "Asymmetry is no more than chance would show (p at least {})",

@@ -215,13 +215,16 @@ struct Tmux {
 }
 
 impl Tmux {
-    /// Runs `command` in a window of 110 x 36.
-    fn start(place: &Path, command: &str) -> Self {
-        let tmux = Self { socket: place.join("tmux") };
-        let status = tmux
+    /// Runs `command` in a window of 110 x 36. Each session has a server of its own: one that was told to end
+    /// still listens for a while.
+    fn start(place: &Path, name: &str, command: &str) -> Self {
+        let tmux = Self { socket: place.join(name) };
+        let output = tmux
             .command(&["-f", "/dev/null", "new-session", "-d", "-x", "110", "-y", "36", command])
-            .status();
-        assert!(status.expect("tmux starts").success());
+            .stderr(Stdio::piped())
+            .output()
+            .expect("tmux starts");
+        assert!(output.status.success(), "tmux says {}", String::from_utf8_lossy(&output.stderr));
         tmux
     }
 
@@ -289,7 +292,7 @@ fn a_live_training_on_a_terminal() {
             })
             .collect::<String>()
     };
-    let tmux = Tmux::start(place.path(), &watch("env -u NO_COLOR"));
+    let tmux = Tmux::start(place.path(), "colours", &watch("env -u NO_COLOR"));
     // The epoch that the log tells of at the moment, or a later one, twice.
     for _ in 0..2 {
         let known = events(&out, "epoch").len();
@@ -314,7 +317,7 @@ fn a_live_training_on_a_terminal() {
     let screen = tmux.until(|screen| screen.contains("it has ended"));
     assert!(!screen.contains("robust accuracy"), "the screen is as it was before:\n{screen}");
     drop(tmux);
-    let tmux = Tmux::start(place.path(), &watch("env NO_COLOR=1"));
+    let tmux = Tmux::start(place.path(), "plain", &watch("env NO_COLOR=1"));
     let screen = tmux.until(|screen| plain(screen).contains("running"));
     assert!(!screen.contains("38;5;") && !screen.contains("48;5;"), "colours\n{screen}");
 }

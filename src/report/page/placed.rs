@@ -3,58 +3,40 @@
 use serde::Serialize;
 use serde_json::Value;
 
-/// A number with everything that `metrics.json` has beside it, and where it stands there.
+use crate::report::FlatFigure;
+
+/// A figure and where it stands in `metrics.json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Shown {
+pub struct PlacedFigure {
     /// JSON pointer (RFC 6901) of the figure: of an object with `value`, or of a bare number.
     pub path: String,
     /// JSON pointer of the number itself.
     pub value_path: String,
-    /// The number.
-    pub value: f64,
-    /// Lower end of its 95 % interval.
-    pub low: Option<f64>,
-    /// Upper end of its 95 % interval.
-    pub high: Option<f64>,
-    /// Number of images or attacks behind it.
-    pub n: Option<u64>,
-    /// What chance would show if the truth were symmetric.
-    pub chance: Option<f64>,
-    /// How often chance then reaches the number.
-    pub p_value: Option<f64>,
+    /// The number with what is known of its noise.
+    #[serde(flatten)]
+    pub number: FlatFigure,
 }
 
-impl Shown {
+impl PlacedFigure {
     /// The figure at a place; `None` where there is none. A report of an older version may have a bare number where
     /// there is an object today.
     pub fn at(metrics: &Value, path: &str) -> Option<Self> {
         let found = metrics.pointer(path)?;
         let path = path.to_owned();
         if let Some(value) = found.as_f64() {
-            let value_path = path.clone();
-            return Some(Self {
-                path,
-                value_path,
-                value,
-                low: None,
-                high: None,
-                n: None,
-                chance: None,
-                p_value: None,
-            });
+            return Some(Self { value_path: path.clone(), path, number: value.into() });
         }
         let number = |key: &str| found.get(key).and_then(Value::as_f64);
         let noise = |key: &str| found.get("noise").and_then(|noise| noise.get(key)?.as_f64());
-        Some(Self {
-            value_path: format!("{path}/value"),
-            path,
+        let number = FlatFigure {
             value: number("value")?,
             low: number("low"),
             high: number("high"),
             n: found.get("n").and_then(Value::as_u64),
             chance: noise("expected"),
             p_value: noise("p_value"),
-        })
+        };
+        Some(Self { value_path: format!("{path}/value"), path, number })
     }
 }
 
@@ -69,14 +51,15 @@ mod tests {
             "a": {"value": 0.5, "n": 8, "low": null, "high": 0.7, "noise": {"expected": 0.1, "p_value": 0.02}},
             "b": [0.25, null],
         });
-        let found = Shown::at(&metrics, "/a").expect("there");
-        assert_eq!((found.value, found.low, found.high, found.n), (0.5, None, Some(0.7), Some(8)));
+        let found = PlacedFigure::at(&metrics, "/a").expect("there");
+        let number = found.number;
+        assert_eq!((number.value, number.low, number.high, number.n), (0.5, None, Some(0.7), Some(8)));
         assert_eq!(
-            (found.chance, found.p_value, found.value_path.as_str()),
+            (number.chance, number.p_value, found.value_path.as_str()),
             (Some(0.1), Some(0.02), "/a/value")
         );
-        let bare = Shown::at(&metrics, "/b/0").expect("a number");
-        assert_eq!((bare.value, bare.value_path.as_str()), (0.25, "/b/0"));
-        assert!(Shown::at(&metrics, "/b/1").is_none() && Shown::at(&metrics, "/c/d").is_none());
+        let bare = PlacedFigure::at(&metrics, "/b/0").expect("a number");
+        assert_eq!((bare.number.value, bare.value_path.as_str()), (0.25, "/b/0"));
+        assert!(PlacedFigure::at(&metrics, "/b/1").is_none() && PlacedFigure::at(&metrics, "/c/d").is_none());
     }
 }
