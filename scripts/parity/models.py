@@ -332,7 +332,7 @@ def full(out, syfar, only):
         words = lambda values: ",".join(map(str, values))
         run = lambda *arguments: subprocess.run([syfar, *map(str, arguments)], check=True, capture_output=True)
         run("import", "--architecture", name, "--weights", weights, "--out", model, "--side", side,
-            "--mean", words(mean), "--std", words(std))
+            "--mean", words(mean), "--std", words(std), "--channels", "rgb")
         run("predict", "--model", model, "--npy", pixels, "--npy-out", out / f"{name}.logits.npy",
             "--input-gradient", "--label", 3)
         logits, gradient = answer(net, np.load(pixels), mean, std, 3)

@@ -169,6 +169,13 @@ impl Architecture {
         Preprocessing { side: self.usual_side(), ..usual }
     }
 
+    /// Inputs of the last layer, which has a weight of each for every class and a bias.
+    pub fn head_inputs(self) -> usize {
+        let parameters =
+            |classes| Blueprint::new(self, classes, self.usual_side(), [0.0; 3], [1.0; 3]).size().parameters;
+        (parameters(3) - parameters(2)) as usize - 1
+    }
+
     /// Whether it can be without a head: with no classes its logits are an embedding.
     pub fn embeds(self) -> bool {
         self == Self::FaceNet
@@ -419,3 +426,6 @@ impl Classifier for Network {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

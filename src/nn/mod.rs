@@ -24,8 +24,7 @@ pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use normalize::Normalize;
 pub use pool::{
-    adaptive_average_pool, average_pool, global_average_pool, max_pool, max_pool_2x2, max_pool_3x3,
-    relu_max_pool_2x2,
+    adaptive_average_pool, average_pool, global_average_pool, max_pool, max_pool_2x2, relu_max_pool_2x2,
 };
 
 #[cfg(test)]

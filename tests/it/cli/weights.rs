@@ -54,6 +54,17 @@ fn a_model_goes_out_and_comes_back_the_same() {
     assert!(said.contains("for 4 classes and pictures of 32 pixels"), "{said}");
     let bytes = |of: &Path| fs::read(of.join("model.safetensors")).expect("read");
     assert!(bytes(&model) == bytes(&back), "other weights came back");
+    let read = |of: &Path| fs::read_to_string(of.join("config.json")).expect("read");
+    assert!(read(&back).contains("\"channels\": \"rgb\""), "{}", read(&back));
+    // A network that takes blue first is exported with a word about it.
+    let blue = place.path().join("blue");
+    assert!(do_import(&blue, &["--channels", "bgr"]).contains("32 pixels, blue first"));
+    let warned = |model: &Path| {
+        let output = run(&["export", "--model", text(model), "--out", text(&place.path().join("again"))]);
+        assert!(output.status.success());
+        String::from_utf8_lossy(&output.stderr).contains("blue first")
+    };
+    assert!(warned(&blue) && !warned(&back));
     // Another number of classes, a place that is taken, no such names.
     let other = place.path().join("other");
     let refused = |code, out: &Path, more: &[&str]| {
@@ -63,6 +74,7 @@ fn a_model_goes_out_and_comes_back_the_same() {
     let message = refused(1, &other, &["--classes", "7"]);
     assert!(message.contains("for 4 classes, 7 are named") && message.contains("--new-head"), "{message}");
     assert!(refused(2, &back, &[]).contains("there is a model"));
+    assert!(refused(2, &other, &["--channels", "grb"]).contains("expected rgb or bgr"));
     assert!(refused(2, &other, &["--mean", "1,2", "--std", "1,1,1"]).contains("three numbers"));
     assert!(!other.exists(), "a model was begun");
 }
