@@ -78,7 +78,8 @@ pub(super) fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
     }
     let file = WeightFile::open(&arguments.weights)?;
     let preprocessing = preprocessing(arguments)?;
-    let config = ModelConfig::new(arguments.architecture, class_names(arguments, &file)?, preprocessing);
+    let classes = class_names(arguments, &file, preprocessing.side)?;
+    let config = ModelConfig::new(arguments.architecture, classes, preprocessing);
     config.check().map_err(Usage)?;
     let options = ImportOptions { new_head: arguments.new_head, prefix: arguments.prefix.clone() };
     let seed = Seed::new(arguments.seed).purpose("weights");
@@ -120,16 +121,17 @@ fn summary(config: &ModelConfig, imported: &Imported, arguments: &ImportArgument
     lines.join("\n")
 }
 
-fn class_names(arguments: &ImportArguments, file: &WeightFile) -> anyhow::Result<Vec<String>> {
+fn class_names(arguments: &ImportArguments, file: &WeightFile, side: usize) -> anyhow::Result<Vec<String>> {
     let numbered = |count: usize| (0..count).map(|class| class.to_string()).collect();
     let Some(classes) = &arguments.classes else {
-        let inputs = arguments.architecture.head_inputs();
+        arguments.architecture.check_side(side).map_err(|reason| Usage(format!("--{reason}")))?;
+        let inputs = arguments.architecture.head_inputs(side);
         return match file.classes(inputs) {
             Some(count) => Ok(numbered(count)),
             None if arguments.architecture.embeds() => Ok(Vec::new()),
             None => Err(Usage(format!(
-                "the weights do not say how many classes they have: no last layer with {inputs} inputs, as {} has, is in \
-                 them. Give another --architecture, or --classes",
+                "the weights do not say how many classes they have: no last layer with {inputs} inputs, as {} has for \
+                 pictures of {side} pixels, is in them. Give another --architecture or --side, or give --classes",
                 arguments.architecture
             ))
             .into()),

@@ -17,7 +17,6 @@ use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{Architecture, Model, ModelConfig, ModelError, Network};
-use crate::Seed;
 use crate::nn::Conv2d;
 
 /// Most bytes of either file that are read: ten times the published ones.
@@ -31,7 +30,7 @@ const LARGEST_FILE: u64 = 64 << 20;
 pub fn read_face_api(manifest: &Path, weights: &Path, device: &Device) -> Result<Model, ModelError> {
     let config =
         ModelConfig::new(Architecture::FaceNet, Vec::new(), Architecture::FaceNet.usual_preprocessing());
-    let mut network = config.build(Seed::new(0), device);
+    let mut network = config.blank(device);
     let entries = parse_manifest(&read(manifest)?)
         .map_err(|reason| ModelError::Config { path: manifest.to_owned(), reason })?;
     parse_weights(&entries, &read(weights)?)

@@ -19,7 +19,7 @@ pub use batch_norm::BatchNorm;
 pub use conv::Conv2d;
 pub use frozen::{After, Frozen, FrozenBuilder, FrozenPass, Precision, PrecisionError};
 pub use gelu::gelu;
-pub use init::normal;
+pub use init::{blank, normal};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use normalize::Normalize;

@@ -101,3 +101,27 @@ fn each_family_has_the_preprocessing_of_its_published_weights() {
         assert_eq!(found.check(), Ok(()));
     }
 }
+
+#[test]
+fn the_last_layer_has_the_inputs_of_the_published_ones() {
+    use Architecture as A;
+    let inputs = |architecture: A| architecture.head_inputs(architecture.usual_side());
+    for (architecture, expected) in [
+        (A::Vgg16, 1024),
+        (A::Vgg11Torchvision, 4096),
+        (A::Vgg16Face, 4096),
+        (A::PreActResnet18, 512),
+        (A::Resnet34Imagenet, 512),
+        (A::Resnet50Cifar, 2048),
+        (A::WideResnet34x10, 640),
+        (A::VitTiny, 192),
+        (A::VitBase, 768),
+        (A::FaceNet, 128),
+    ] {
+        assert_eq!(inputs(architecture), expected, "{architecture}");
+    }
+    // Its features are not averaged.
+    assert_eq!(A::FaceCnn.head_inputs(32) * 4, A::FaceCnn.head_inputs(64));
+    assert!(A::FaceCnn.check_side(usize::MAX).expect_err("large").contains("from 16 to 4096"));
+    assert_eq!(A::FaceCnn.check_side(4096), Ok(()));
+}

@@ -124,41 +124,59 @@ impl WeightFile {
                 self.length
             )));
         }
-        let (bytes, kind) = match &self.tensors {
-            Tensors::Pytorch(tensors) => tensors.get(name).map(|tensor| {
+        let missing = || fail(format!("no tensor {name}"));
+        let whole = || fail(format!("{name} holds whole numbers, floating-point ones expected"));
+        let found = match &self.tensors {
+            Tensors::Pytorch(tensors) => {
+                let tensor = tensors.get(name).ok_or_else(missing)?;
                 let kind = match tensor.dtype() {
-                    DType::F64 => Some(BurnType::F64),
-                    DType::F32 => Some(BurnType::F32),
-                    DType::F16 => Some(BurnType::F16),
-                    DType::BF16 => Some(BurnType::BF16),
-                    _ => None,
+                    DType::F64 => BurnType::F64,
+                    DType::F32 => BurnType::F32,
+                    DType::F16 => BurnType::F16,
+                    DType::BF16 => BurnType::BF16,
+                    _ => return Err(whole()),
                 };
-                (tensor.read(), kind)
-            }),
-            Tensors::Safetensors(file, places) => places.get(name).map(|place| {
+                tensor.read().and_then(|bytes| numbers(bytes.as_slice(), kind, tensor.num_elements()))
+            }
+            Tensors::Safetensors(file, places) => {
+                let place = places.get(name).ok_or_else(missing)?;
                 let kind = match place.dtype.as_str() {
-                    "F64" => Some(BurnType::F64),
-                    "F32" => Some(BurnType::F32),
-                    "F16" => Some(BurnType::F16),
-                    "BF16" => Some(BurnType::BF16),
-                    _ => None,
+                    "F64" => BurnType::F64,
+                    "F32" => BurnType::F32,
+                    "F16" => BurnType::F16,
+                    "BF16" => BurnType::BF16,
+                    _ => return Err(whole()),
                 };
-                (place.read(&mut file.borrow_mut()), kind)
-            }),
-        }
-        .ok_or_else(|| fail(format!("no tensor {name}")))?;
-        let kind =
-            kind.ok_or_else(|| fail(format!("{name} holds whole numbers, floating-point ones expected")))?;
-        let bytes = bytes.map_err(|error| fail(error.to_string()))?;
-        let size = match kind {
-            BurnType::F64 => 8,
-            BurnType::F32 => 4,
-            _ => 2,
+                let file = &mut *file.borrow_mut();
+                place.go_to(file).and_then(|()| numbers(file, kind, place.shape.iter().product()))
+            }
         };
-        let count = bytes.len() / size;
-        let data = TensorData::from_bytes_vec(bytes, [count], kind).convert::<f32>();
-        data.try_into_vec::<f32>().map_err(|error| fail(format!("{name}: {error:?}")))
+        found.map_err(|error| fail(format!("{name}: {error}")))
     }
+}
+
+/// So many numbers, little-endian, rounded to `f32`. They come in pieces, so they are never in memory twice.
+fn numbers(mut from: impl Read, kind: BurnType, count: usize) -> std::io::Result<Vec<f32>> {
+    const PIECE: usize = 1 << 14;
+    let width = match kind {
+        BurnType::F64 => 8,
+        BurnType::F32 => 4,
+        _ => 2,
+    };
+    let (mut values, mut bytes) = (Vec::with_capacity(count), vec![0; PIECE * width]);
+    while values.len() < count {
+        let piece = PIECE.min(count - values.len());
+        let bytes = &mut bytes[..piece * width];
+        from.read_exact(bytes)?;
+        if kind == BurnType::F32 {
+            values.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+        } else {
+            let data = TensorData::from_bytes_vec(bytes.to_vec(), [piece], kind).convert::<f32>();
+            let piece = data.try_into_vec::<f32>();
+            values.extend(piece.map_err(|error| std::io::Error::other(format!("{error:?}")))?);
+        }
+    }
+    Ok(values)
 }
 
 /// Whether a file can be handed to the reader of PyTorch's files.

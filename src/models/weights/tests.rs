@@ -231,7 +231,7 @@ fn an_embedding_without_a_head_comes_back() {
     let [first, second] = [1, 2].map(|seed| narrow(Architecture::FaceNet, 0, seed));
     std::fs::write(&path, bytes_of(&first)).expect("written");
     let file = open(&path).expect("opened");
-    assert_eq!(file.classes(Architecture::FaceNet.head_inputs()), None);
+    assert_eq!(file.classes(Architecture::FaceNet.head_inputs(104)), None);
     let (back, _) = read(second, &file, &ImportOptions::default()).expect("read");
     assert!(bytes_of(&first) == bytes_of(&back));
 }
@@ -240,8 +240,8 @@ fn an_embedding_without_a_head_comes_back() {
 fn the_number_of_classes_is_read_from_the_last_layer_of_every_architecture() {
     let place = tempfile::tempdir().expect("temporary directory");
     for architecture in Architecture::ALL {
-        let inputs = architecture.head_inputs();
         let network = narrow(architecture, 3, 1);
+        let inputs = architecture.head_inputs(network.input_shape()[1]);
         for map in network.key_maps() {
             let head = slots::slots(&network, &map).into_iter().find(|slot| slot.head).expect("a head");
             let name = head.theirs.expect("a name");

@@ -74,7 +74,16 @@ fn a_model_goes_out_and_comes_back_the_same() {
     let message = refused(1, &other, &["--classes", "7"]);
     assert!(message.contains("for 4 classes, 7 are named") && message.contains("--new-head"), "{message}");
     assert!(refused(2, &back, &[]).contains("there is a model"));
-    assert!(refused(2, &other, &["--channels", "grb"]).contains("expected rgb or bgr"));
+    let misread = |architecture: &str, side: &str| {
+        let words = ["import", "--architecture", architecture, "--side", side, "--weights", text(&weights)];
+        fail(2, &[&words[..], &["--out", text(&other)]].concat())
+    };
+    assert!(misread("resnet18_cifar", "32").contains("no last layer with 512 inputs"));
+    assert!(misread("face_cnn", "33").contains("--side is 33, expected a multiple of 16"));
+    let line = words(&import(&other, &["--channels", "grb"]));
+    let output = run(&line.split('\u{1f}').collect::<Vec<_>>());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("expected rgb or bgr"));
     assert!(refused(2, &other, &["--mean", "1,2", "--std", "1,1,1"]).contains("three numbers"));
     assert!(!other.exists(), "a model was begun");
 }
@@ -151,7 +160,8 @@ fn predictions_are_printed_and_saved() {
         numbers(&json["pictures"][1]["logits"]).iter().zip(saved[128 + 16..].chunks_exact(4))
     {
         let saved = f32::from_le_bytes(bytes.try_into().expect("four"));
-        assert!((f64::from(saved) - value).abs() < 1e-6);
+        // With a gradient the logits are those of its pass, which rounds differently.
+        assert!((f64::from(saved) - value).abs() < 1e-5 * (1.0 + value.abs()));
     }
 }
 
