@@ -90,7 +90,7 @@ mod tests {
             blank(|| ());
             [sum(uniform()), sum(normal([9], 0.1, Seed::new(1), &device))]
         });
-        assert_eq!(inside, [0.0, 0.0]);
+        assert!(inside.iter().all(|sum| *sum == 0.0), "{inside:?}");
         let broken = std::panic::catch_unwind(|| blank(|| panic!("in between")));
         assert!(
             broken.is_err() && sum(uniform()) > 0.0 && sum(normal([9], 0.1, Seed::new(1), &device)) > 0.0

@@ -91,10 +91,18 @@ fn each_family_has_the_preprocessing_of_its_published_weights() {
             A::FaceNet => dlib.clone(),
             A::Vgg11Face | A::Vgg13Face | A::Vgg16Face => vgg_face.clone(),
             A::VitTiny | A::VitSmall | A::VitBase => timm.clone(),
-            A::Vgg11Torchvision | A::Vgg13Torchvision | A::Vgg16Torchvision => imagenet.clone(),
-            A::Resnet18Imagenet | A::Resnet34Imagenet | A::Resnet50Imagenet => imagenet.clone(),
-            A::PreActResnet18 | A::Resnet18Cifar | A::Resnet34Cifar | A::Resnet50Cifar => robust_bench(),
-            A::WideResnet28x10 | A::WideResnet34x10 => robust_bench(),
+            A::Vgg11Torchvision
+            | A::Vgg13Torchvision
+            | A::Vgg16Torchvision
+            | A::Resnet18Imagenet
+            | A::Resnet34Imagenet
+            | A::Resnet50Imagenet => imagenet.clone(),
+            A::PreActResnet18
+            | A::Resnet18Cifar
+            | A::Resnet34Cifar
+            | A::Resnet50Cifar
+            | A::WideResnet28x10
+            | A::WideResnet34x10 => robust_bench(),
         };
         let found = architecture.usual_preprocessing();
         assert_eq!(found, expected, "{architecture}");
