@@ -4,6 +4,9 @@
         small networks whose weights are a formula: what the tests read
     python scripts/parity/models.py full DIR --syfar target/release/syfar
         networks of full size: imports the weights, predicts 2 pictures, prints the table of docs/parity.md
+    python scripts/parity/models.py kinks
+        PyTorch alone, the same networks and pictures: how far float32 is from float64, and how far when float64
+        is told which side of each ReLU and which winner of each maximum to take
 
 Needs torch, torchvision and timm. Weights are made up, so that nothing is downloaded. At full size they are
 random, and running statistics are those of a pass over random pictures, so that BatchNorm does something. The
@@ -246,10 +249,61 @@ def answer(net, pixels, mean, std, label=None):
     least likely class, where softmax never saturates."""
     shape = (1, 3, 1, 1)
     x = torch.from_numpy(pixels).requires_grad_(True)
-    logits = net((x - torch.tensor(mean).view(shape)) / torch.tensor(std).view(shape))
+    constant = lambda values: torch.tensor(values, dtype=x.dtype).view(shape)
+    logits = net((x - constant(mean)) / constant(std))
     labels = logits.argmin(1) if label is None else torch.full((len(x),), label)
     F.cross_entropy(logits, labels, reduction="sum").backward()
     return logits.detach().numpy(), x.grad.numpy()
+
+
+class Decisions:
+    """Which inputs of each ReLU pass, and which win each maximum: noted in one pass and repeated in another."""
+
+    def __init__(self):
+        self.noted, self.differ, self.count = [], 0, 0
+
+    def pass_through(self, work, repeat):
+        """Does some work with every ReLU and maximum noted, or with the noted ones in their order."""
+        noted, relu, pool = iter(list(self.noted)), F.relu, F.max_pool2d
+
+        def decide(own):
+            if not repeat:
+                self.noted.append(own)
+                return own
+            other = next(noted)
+            self.differ, self.count = self.differ + int((other != own).sum()), self.count + own.numel()
+            return other
+
+        def at_relu(x, inplace=False):
+            return x * decide(x > 0).to(x.dtype)
+
+        def at_pool(x, *words, return_indices=False, **more):
+            _, winners = F.max_pool2d_with_indices(x, *words, **more)
+            winners = decide(winners)
+            return x.flatten(2).gather(2, winners.flatten(2)).view(winners.shape)
+
+        F.relu, F.max_pool2d = at_relu, at_pool
+        try:
+            return work()
+        finally:
+            F.relu, F.max_pool2d = relu, pool
+
+
+def kinks(only):
+    """How far PyTorch's float32 is from its float64, and what of that is left without other decisions."""
+    print("| architecture | float32 to float64 | with the same decisions | decisions that differ | of |")
+    print("|---|---|---|---|---|")
+    apart = lambda a, b: np.linalg.norm(a - b) / np.linalg.norm(b)
+    for name, (make, side, mean, std, _) in networks(full=True).items():
+        if only and name not in only:
+            continue
+        net, pixels, decisions = seeded(make(), side), pictures(side, 2), Decisions()
+        _, single = decisions.pass_through(lambda: answer(net, pixels, mean, std, 3), repeat=False)
+        net, pixels = net.double(), pixels.astype(np.float64)
+        _, double = answer(net, pixels, mean, std, 3)
+        _, forced = decisions.pass_through(lambda: answer(net, pixels, mean, std, 3), repeat=True)
+        print(f"| `{name}` | {apart(single, double):.1e} | {apart(single, forced):.1e} | {decisions.differ:,} |"
+              f" {decisions.count:,} |", flush=True)
 
 
 def pictures(side, count, seed=1):
@@ -332,7 +386,7 @@ def full(out, syfar, only):
         words = lambda values: ",".join(map(str, values))
         run = lambda *arguments: subprocess.run([syfar, *map(str, arguments)], check=True, capture_output=True)
         run("import", "--architecture", name, "--weights", weights, "--out", model, "--side", side,
-            "--mean", words(mean), "--std", words(std))
+            "--mean", words(mean), "--std", words(std), "--channels", "rgb")
         run("predict", "--model", model, "--npy", pixels, "--npy-out", out / f"{name}.logits.npy",
             "--input-gradient", "--label", 3)
         logits, gradient = answer(net, np.load(pixels), mean, std, 3)
@@ -351,10 +405,15 @@ def full(out, syfar, only):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["goldens", "full"])
-    parser.add_argument("out", type=Path)
+    parser.add_argument("what", choices=["goldens", "full", "kinks"])
+    parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--syfar", default="target/release/syfar")
     parser.add_argument("--only", nargs="*")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    goldens(given.out) if given.what == "goldens" else full(given.out, given.syfar, given.only)
+    if given.what == "kinks":
+        kinks(given.only)
+    elif given.out is None:
+        parser.error("a folder is missing")
+    else:
+        goldens(given.out) if given.what == "goldens" else full(given.out, given.syfar, given.only)

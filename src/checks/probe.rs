@@ -9,6 +9,7 @@ use crate::Seed;
 use crate::attacks::{Goal, Loss};
 use crate::data::{Batch, ImageId};
 use crate::models::Victim;
+pub(super) use crate::models::prediction;
 
 /// Passes that must agree.
 const PASSES: usize = 5;
@@ -187,12 +188,6 @@ pub(super) fn values<const D: usize>(tensor: &Tensor<D>) -> Vec<f32> {
 pub(super) fn rows(logits: &Tensor<2>) -> Vec<Vec<f32>> {
     let classes = logits.dims()[1].max(1);
     values(logits).chunks(classes).map(<[f32]>::to_vec).collect()
-}
-
-/// The first class with the largest logit.
-pub(super) fn prediction(logits: &[f32]) -> usize {
-    let better = |best: usize, class: usize| if logits[class] > logits[best] { class } else { best };
-    (0..logits.len()).fold(0, better)
 }
 
 /// How much the largest other logit is above that of the label.

@@ -25,7 +25,7 @@ pub(super) fn models(arguments: &ModelsArguments) {
         let side = arguments.side.map_or(architecture.usual_side(), |side| side as usize);
         let (least, multiple) = architecture.sides();
         let name = architecture.to_string();
-        if side < least || !side.is_multiple_of(multiple) {
+        if architecture.check_side(side).is_err() {
             table.row([
                 name,
                 side.to_string(),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::Usage;
 use crate::data::{class_tensor, read_picture};
-use crate::models::{Classifier, Model, Victim};
+use crate::models::{Classifier, InputGradient, Model, Victim, prediction};
 use crate::report::{Align, Table};
 use crate::run::write_file;
 use crate::tables::{npy_bytes, read_pixels};
@@ -146,7 +146,13 @@ impl Asked<'_> {
         let (config, network) = (&self.model.config, &self.model.network);
         let (count, side, classes) = (names.len(), config.preprocessing.side, network.classes());
         let images = Tensor::from_data(TensorData::new(pixels, [count, 3, side, side]), &Device::default());
-        let logits = burn::module::Module::valid(network).forward(images.clone());
+        let (logits, gradient) = match &self.victim {
+            None => (burn::module::Module::valid(network).forward(images), None),
+            Some(victim) => {
+                let found = gradient(victim, images, self.label);
+                (found.logits, Some(found.gradient.flatten::<2>(1, 3)))
+            }
+        };
         let values = |tensor: Tensor<2>| {
             tensor
                 .try_into_vec_as::<f32>()
@@ -154,18 +160,13 @@ impl Asked<'_> {
         };
         let probabilities = values(softmax(logits.clone(), 1))?;
         let logits = values(logits)?;
-        let predicted: Vec<usize> = logits.chunks_exact(classes).map(largest).collect();
-        let labels = self.label.map_or_else(|| predicted.clone(), |label| vec![label; count]);
-        let gradients = match &self.victim {
-            None => Vec::new(),
-            Some(victim) => values(gradient(victim, images, &labels))?,
-        };
+        let gradients = gradient.map_or_else(|| Ok(Vec::new()), values)?;
         let mut gradients = gradients.chunks_exact(3 * side * side);
         let rows = logits.chunks_exact(classes).zip(probabilities.chunks_exact(classes));
         let mut answers = Vec::with_capacity(count);
-        for (((picture, predicted), label), (logits, probabilities)) in
-            names.into_iter().zip(predicted).zip(labels).zip(rows)
-        {
+        for (picture, (logits, probabilities)) in names.into_iter().zip(rows) {
+            let predicted = prediction(logits);
+            let label = self.label.unwrap_or(predicted);
             let input_gradient = gradients.next().map(<[f32]>::to_vec);
             answers.push(Answer {
                 picture,
@@ -180,33 +181,29 @@ impl Asked<'_> {
     }
 }
 
-/// The gradient of each picture's own cross-entropy, `[N, 3 * side * side]`.
-fn gradient(victim: &Victim, images: Tensor<4>, labels: &[usize]) -> Tensor<2> {
-    let found = victim.input_gradient(images, |logits| {
-        let at = class_tensor(labels, &logits.device()).unsqueeze_dim(1);
+/// Logits, and the gradient of each picture's own cross-entropy at a class, by default the predicted one.
+fn gradient(victim: &Victim, images: Tensor<4>, label: Option<usize>) -> InputGradient {
+    victim.input_gradient(images, |logits| {
+        let values = logits.to_data().iter::<f32>().collect::<Vec<f32>>();
+        let rows = values.chunks_exact(logits.dims()[1]);
+        let labels: Vec<usize> = rows.map(|row| label.unwrap_or_else(|| prediction(row))).collect();
+        let at = class_tensor(&labels, &logits.device()).unsqueeze_dim(1);
         -log_softmax(logits, 1).gather(1, at).squeeze_dim::<1>(1)
-    });
-    found.gradient.flatten(1, 3)
-}
-
-/// Place of the largest value, the first of several.
-fn largest(values: &[f32]) -> usize {
-    let better = |best: usize, index: usize| if values[index] > values[best] { index } else { best };
-    (1..values.len()).fold(0, better)
+    })
 }
 
 /// Writes the logits, and the gradients where there are some.
 fn write_arrays(out: &Path, model: &Model, answers: &[Answer]) -> anyhow::Result<()> {
     let (side, classes) = (model.config.preprocessing.side, model.network.classes());
-    let logits: Vec<f32> = answers.iter().flat_map(|answer| answer.logits.iter().copied()).collect();
-    write_file(out, &npy_bytes(&[answers.len(), classes], &logits))?;
-    let gradients: Vec<f32> =
-        answers.iter().filter_map(|answer| answer.input_gradient.as_ref()).flatten().copied().collect();
+    let logits = answers.iter().flat_map(|answer| answer.logits.iter().copied());
+    write_file(out, &npy_bytes(&[answers.len(), classes], logits))?;
+    let mut gradients =
+        answers.iter().filter_map(|answer| answer.input_gradient.as_ref()).flatten().peekable();
     super::say(&format!("Wrote the logits of {} pictures to {}.", answers.len(), out.display()));
-    if !gradients.is_empty() {
+    if gradients.peek().is_some() {
         let stem = out.file_stem().unwrap_or_default().to_string_lossy();
         let path = out.with_file_name(format!("{stem}-gradient.npy"));
-        write_file(&path, &npy_bytes(&[answers.len(), 3, side, side], &gradients))?;
+        write_file(&path, &npy_bytes(&[answers.len(), 3, side, side], gradients.copied()))?;
         super::say(&format!("The input gradients are in {}.", path.display()));
     }
     Ok(())

@@ -6,7 +6,9 @@ use burn::tensor::Device;
 
 use super::Usage;
 use crate::Seed;
-use crate::models::{Architecture, ImportOptions, Imported, Model, ModelConfig, Preprocessing, WeightFile};
+use crate::models::{
+    Architecture, Channels, ImportOptions, Imported, Model, ModelConfig, Preprocessing, WeightFile,
+};
 use crate::tables::read_class_names;
 
 #[derive(clap::Args)]
@@ -36,6 +38,10 @@ pub(super) struct ImportArguments {
     /// Standard deviation of red, green and blue in [0, 1].
     #[arg(long, value_name = "R,G,B", value_delimiter = ',', num_args = 1, requires = "mean")]
     std: Option<Vec<f32>>,
+    /// Order in which the network takes the channels; by default the architecture's usual one, which is bgr for
+    /// `vgg*_face` and rgb for all others.
+    #[arg(long, value_name = "rgb|bgr", value_parser = channels)]
+    channels: Option<Channels>,
     /// What comes before each name in the file, such as `ema.`, where it is not clear.
     #[arg(long)]
     prefix: Option<String>,
@@ -61,6 +67,10 @@ fn architecture(name: &str) -> Result<Architecture, String> {
     })
 }
 
+fn channels(name: &str) -> Result<Channels, String> {
+    serde_json::from_value(serde_json::Value::from(name)).map_err(|_| "expected rgb or bgr".to_owned())
+}
+
 pub(super) fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
     let out = &arguments.out;
     if out.join("config.json").exists() {
@@ -68,7 +78,8 @@ pub(super) fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
     }
     let file = WeightFile::open(&arguments.weights)?;
     let preprocessing = preprocessing(arguments)?;
-    let config = ModelConfig::new(arguments.architecture, class_names(arguments, &file)?, preprocessing);
+    let classes = class_names(arguments, &file, preprocessing.side)?;
+    let config = ModelConfig::new(arguments.architecture, classes, preprocessing);
     config.check().map_err(Usage)?;
     let options = ImportOptions { new_head: arguments.new_head, prefix: arguments.prefix.clone() };
     let seed = Seed::new(arguments.seed).purpose("weights");
@@ -81,12 +92,16 @@ pub(super) fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
 fn summary(config: &ModelConfig, imported: &Imported, arguments: &ImportArguments) -> String {
     let Imported { source, prefix, tensors, beside, idle, interpolated } = imported;
     let under = if prefix.is_empty() { String::new() } else { format!(", under {prefix}*") };
+    let classes = match config.classes.len() {
+        0 => "without classes (it gives an embedding)".to_owned(),
+        count => format!("for {count} classes"),
+    };
     let mut lines = vec![format!(
-        "Imported {tensors} tensors into {}: {} for {} classes and pictures of {} pixels; names as in {source}{under}.",
+        "Imported {tensors} tensors into {}: {} {classes} and pictures of {} pixels, {} first; names as in {source}{under}.",
         arguments.out.display(),
         config.architecture,
-        config.classes.len(),
-        config.preprocessing.side
+        config.preprocessing.side,
+        if config.preprocessing.channels == Channels::Bgr { "blue" } else { "red" }
     )];
     if let Some((from, to)) = interpolated {
         lines.push(format!("Positions were interpolated from {from} x {from} to {to} x {to} patches."));
@@ -106,14 +121,21 @@ fn summary(config: &ModelConfig, imported: &Imported, arguments: &ImportArgument
     lines.join("\n")
 }
 
-fn class_names(arguments: &ImportArguments, file: &WeightFile) -> anyhow::Result<Vec<String>> {
+fn class_names(arguments: &ImportArguments, file: &WeightFile, side: usize) -> anyhow::Result<Vec<String>> {
     let numbered = |count: usize| (0..count).map(|class| class.to_string()).collect();
     let Some(classes) = &arguments.classes else {
-        let Some(count) = file.classes() else {
-            let asked = "the weights do not say how many classes they have: give --classes";
-            return Err(Usage(asked.to_owned()).into());
+        arguments.architecture.check_side(side).map_err(|reason| Usage(format!("--{reason}")))?;
+        let inputs = arguments.architecture.head_inputs(side);
+        return match file.classes(inputs) {
+            Some(count) => Ok(numbered(count)),
+            None if arguments.architecture.embeds() => Ok(Vec::new()),
+            None => Err(Usage(format!(
+                "the weights do not say how many classes they have: no last layer with {inputs} inputs, as {} has for \
+                 pictures of {side} pixels, is in them. Give another --architecture or --side, or give --classes",
+                arguments.architecture
+            ))
+            .into()),
         };
-        return Ok(numbered(count));
     };
     match classes.parse::<usize>() {
         Ok(count) if (2..=1_000_000).contains(&count) => Ok(numbered(count)),
@@ -134,6 +156,7 @@ fn preprocessing(arguments: &ImportArguments) -> anyhow::Result<Preprocessing> {
         preprocessing.range = 1.0;
     }
     preprocessing.side = arguments.side.unwrap_or(preprocessing.side);
+    preprocessing.channels = arguments.channels.unwrap_or(preprocessing.channels);
     Ok(preprocessing)
 }
 
@@ -149,5 +172,11 @@ pub(super) fn export(arguments: &ExportArguments) -> anyhow::Result<()> {
         mean,
         std
     ));
+    if model.config.preprocessing.channels == Channels::Bgr {
+        eprintln!(
+            "The network takes blue first, and its file does not say so: after normalisation (the means above are those of \
+             red, green and blue) turn the channels around in PyTorch, pixels.flip(1)."
+        );
+    }
     Ok(())
 }

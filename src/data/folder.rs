@@ -47,7 +47,7 @@ impl Dataset {
     /// Reads a data set, its pictures framed as a model expects them; a number of pixels stands for the
     /// largest square in the middle, resized bilinearly to that side.
     ///
-    /// Every file is read once for the hash. Where the decoded pixels of a split fit into what the splits
+    /// Every file is read once for the hash. Where the decoded pixels of a split fit into what the kept ones
     /// before it have left of 1 GiB they are kept, and a corrupt picture is found here; otherwise only the
     /// header of each picture is checked here and [`Split::batch`] decodes. The pixels are the same either
     /// way. So memory is bounded by 1 GiB, the pictures that are being decoded and the paths.
@@ -76,7 +76,8 @@ impl Dataset {
         let mut left = budget;
         let [train, val, test] = listings.map(|listing| {
             let own = left;
-            left = left.saturating_sub(listing.decoded_bytes(framing.side));
+            // A split that does not fit is not kept, and leaves all of it to those behind it.
+            left = left.checked_sub(listing.decoded_bytes(framing.side)).unwrap_or(left);
             Split::read(root, listing, framing, own, &mut hash)
         });
         let (train, val, test) = (train?, val?, test?);

@@ -11,6 +11,7 @@ use image::{ImageFormat, RgbImage};
 
 use super::DataError;
 use super::picture::decode;
+use super::split::read_file;
 use crate::preprocessing::Framing;
 
 /// How far below the next level a value may be, in levels, to be taken for that level: rounding of f32.
@@ -71,9 +72,9 @@ pub fn read_saved(path: &Path, side: usize) -> Result<Vec<f32>, DataError> {
 /// The values in `[0, 1]` of any picture, cropped and resized, `[3, side, side]` channel by channel.
 ///
 /// # Errors
-/// When the file is missing, no picture, or does not contain what is to be kept.
+/// When the file is missing, longer than 256 MiB, no picture, or does not contain what is to be kept.
 pub fn read_picture(path: &Path, framing: &Framing) -> Result<Vec<f32>, DataError> {
-    let bytes = std::fs::read(path).map_err(DataError::read(path))?;
+    let bytes = read_file(path)?;
     let picture = decode(path, &bytes, framing)?;
     let channel = |channel: usize| picture.pixels().map(move |rgb| f32::from(rgb.0[channel]) / 255.0);
     Ok((0..3).flat_map(channel).collect())
@@ -123,5 +124,10 @@ mod tests {
         assert_eq!(Rounding::Nearest.levels(&values, &values), levels);
         let error = read_saved(&place.path().join("b.png"), 4).expect_err("missing").to_string();
         assert!(error.contains("b.png"), "{error}");
+        // A file that has its length and no content on the disk.
+        let long = std::fs::File::create(&path).expect("made");
+        long.set_len((256 << 20) + 1).expect("the file system knows holes");
+        let error = read_saved(&path, 4).expect_err("too long").to_string();
+        assert!(error.contains("268435457 bytes, expected at most"), "{error}");
     }
 }

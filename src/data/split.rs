@@ -176,7 +176,11 @@ impl Split {
     }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
+/// The content of a picture file.
+///
+/// # Errors
+/// [`DataError::Read`] when it is not there, or longer than 256 MiB.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, DataError> {
     let size = fs::metadata(path).map_err(DataError::read(path))?.len();
     if size > LARGEST_FILE {
         let reason = format!("{size} bytes, expected at most {LARGEST_FILE}");

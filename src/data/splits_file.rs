@@ -66,8 +66,10 @@ fn row(record: &csv::StringRecord) -> Result<(&str, &str, usize), String> {
         return Err(format!("found {} cells, expected {}: {}", record.len(), HEADER.len(), HEADER.join(",")));
     }
     let (picture, class, split) = (&record[0], &record[1], &record[2]);
+    // One picture has one name: `components` passes over what is empty and over single dots.
+    let plain = picture.split('/').all(|part| !matches!(part, "" | "." | ".."));
     let inside = Path::new(picture).components().all(|part| matches!(part, Component::Normal(_)));
-    if !inside || picture.is_empty() || picture.contains('\\') {
+    if !plain || !inside || picture.contains('\\') {
         return Err(format!("`{picture}` is not a path below the folder of this file, such as anna/1.png"));
     }
     if !has_picture_ending(picture) {
@@ -125,6 +127,10 @@ mod tests {
             ("picture,class,split\n../a.png,anna,train\n", 2, "not a path below"),
             ("picture,class,split\n/etc/a.png,anna,train\n", 2, "not a path below"),
             ("picture,class,split\n,anna,train\n", 2, "not a path below"),
+            ("picture,class,split\na/1.png,anna,train\na//1.png,anna,test\n", 3, "not a path below"),
+            ("picture,class,split\na/./1.png,anna,train\n", 2, "not a path below"),
+            ("picture,class,split\n./1.png,anna,train\n", 2, "not a path below"),
+            ("picture,class,split\na/1.png/,anna,train\n", 2, "not a path below"),
             ("picture,class,split\na.txt,anna,train\n", 2, "a file of another kind"),
             ("picture,class,split\na.png, ,train\n", 2, "class is empty"),
             ("picture,class,split\na.png,anna,dev\n", 2, "`dev`, expected train, val or test"),

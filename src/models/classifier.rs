@@ -4,6 +4,11 @@ use burn::tensor::Tensor;
 
 use crate::nn::{Frozen, Precision};
 
+/// The first class with the largest logit.
+pub fn prediction(logits: &[f32]) -> usize {
+    (0..logits.len()).fold(0, |best, class| if logits[class] > logits[best] { class } else { best })
+}
+
 /// Anything that turns pictures into logits.
 ///
 /// Normalisation and channel order are its first layer, so that an attack's budget is always in the

@@ -7,11 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::module::Module;
-use burn::store::{ApplyResult, ModuleSnapshot, SafetensorsStore};
+use burn::store::{ModuleSnapshot, SafetensorsStore};
 use burn::tensor::Device;
 
 use super::{Architecture, ImportOptions, Imported, Network, Preprocessing, WeightFile, weights};
 use crate::Seed;
+use crate::nn::blank;
 
 const FORMAT_VERSION: u32 = 1;
 
@@ -69,6 +70,11 @@ impl ModelConfig {
         Network::new(self.architecture, self.classes.len(), &self.preprocessing, seed, device)
     }
 
+    /// A network of this configuration whose weights are still to be read.
+    pub(super) fn blank(&self, device: &Device) -> Network {
+        blank(|| self.build(Seed::new(0), device))
+    }
+
     /// What is wrong with the values: what was found, what was expected.
     ///
     /// # Errors
@@ -84,12 +90,7 @@ impl ModelConfig {
         if self.classes.len() < 2 && !(self.classes.is_empty() && self.architecture.embeds()) {
             return Err(format!("{} classes, at least 2 expected", self.classes.len()));
         }
-        let (least, multiple) = self.architecture.sides();
-        if side < least || !side.is_multiple_of(multiple) || side > 4096 {
-            return Err(format!(
-                "preprocessing.side is {side}, expected a multiple of {multiple} from {least} to 4096"
-            ));
-        }
+        self.architecture.check_side(side).map_err(|reason| format!("preprocessing.{reason}"))?;
         self.preprocessing.check().map_err(|reason| format!("preprocessing.{reason}"))
     }
 }
@@ -112,13 +113,7 @@ impl Model {
     pub fn save(&self, directory: &Path) -> Result<(), ModelError> {
         let weights = directory.join("model.safetensors");
         let written = fs::create_dir_all(directory).and_then(|()| {
-            // One entry only: the order of several is not fixed, and equal models are to be equal files.
-            let mut store = SafetensorsStore::from_file(&weights)
-                .skip_enum_variants(true)
-                .clear_metadata()
-                .metadata("producer", "syfar")
-                .overwrite(true);
-            self.network.valid().save_into(&mut store).map_err(std::io::Error::other)?;
+            self.network.valid().save_into(&mut own_store(&weights)).map_err(std::io::Error::other)?;
             let mut file = tempfile::NamedTempFile::new_in(directory)?;
             serde_json::to_writer_pretty(&mut file, &self.config)?;
             file.as_file().sync_all()?;
@@ -136,12 +131,7 @@ impl Model {
         let config = read_config(&directory.join("config.json"))?;
         let path = directory.join("model.safetensors");
         let fail = |reason| ModelError::Weights { path: path.clone(), reason };
-        let mut network = config.build(Seed::new(0), device);
-        let mut store = SafetensorsStore::from_file(&path).skip_enum_variants(true).allow_partial(true);
-        let result = network.load_from(&mut store).map_err(|error| fail(error.to_string()))?;
-        if let Some(reason) = complaint(&result) {
-            return Err(fail(reason));
-        }
+        let network = weights::load(config.blank(device), &WeightFile::open(&path)?)?;
         finite(&network).map_err(fail)?;
         Ok(Self { config, network })
     }
@@ -180,7 +170,7 @@ impl Model {
         seed: Seed,
         device: &Device,
     ) -> Result<(Self, Imported), ModelError> {
-        let network = config.build(seed, device);
+        let network = if options.new_head { config.build(seed, device) } else { config.blank(device) };
         let maps = network.key_maps();
         let (network, imported) = weights::import(network, &maps, file, options)?;
         let fail = |reason| ModelError::Weights { path: file.path().to_owned(), reason };
@@ -195,6 +185,16 @@ impl Model {
     pub fn export(&self, path: &Path) -> Result<usize, ModelError> {
         weights::export(&self.network.valid(), &self.network.key_maps()[0], path)
     }
+}
+
+/// How the weights of a model directory are written.
+fn own_store(path: &Path) -> SafetensorsStore {
+    // One entry only: the order of several is not fixed, and equal models are to be equal files.
+    SafetensorsStore::from_file(path)
+        .skip_enum_variants(true)
+        .clear_metadata()
+        .metadata("producer", "syfar")
+        .overwrite(true)
 }
 
 fn finite(network: &Network) -> Result<(), String> {
@@ -215,24 +215,11 @@ fn read_config(path: &Path) -> Result<ModelConfig, ModelError> {
     Ok(config)
 }
 
-/// What keeps loaded weights from being exactly those of the architecture.
-fn complaint(result: &ApplyResult) -> Option<String> {
-    let mut parts = Vec::new();
-    if !result.missing.is_empty() {
-        let names: Vec<&str> = result.missing.iter().map(|(name, _)| name.as_str()).collect();
-        parts.push(format!("missing tensors: {}", names.join(", ")));
-    }
-    if !result.unused.is_empty() {
-        parts.push(format!("tensors that the architecture does not have: {}", result.unused.join(", ")));
-    }
-    parts.extend(result.errors.iter().map(ToString::to_string));
-    (!parts.is_empty()).then(|| parts.join("; "))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::models::Classifier;
+    use crate::models::fixtures::{narrow, narrow_blueprint};
     use burn::module::Param;
     use burn::tensor::Tensor;
 
@@ -262,6 +249,43 @@ mod tests {
         assert_eq!(logits(&loaded), logits(&second));
         let left: Vec<_> = fs::read_dir(&directory).expect("listed").collect();
         assert_eq!(left.len(), 2, "temporary files were left behind");
+    }
+
+    #[test]
+    fn every_architecture_comes_back_bit_by_bit_and_can_be_trained() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let path = place.path().join("model.safetensors");
+        for architecture in Architecture::ALL {
+            let network = narrow(architecture, 3, 1);
+            let written = |network: &Network, path: &Path| {
+                let mut store = own_store(path);
+                network.valid().save_into(&mut store).expect("written");
+                fs::read(path).expect("read")
+            };
+            let bytes = written(&network, &path);
+            let device = Device::default().autodiff();
+            let side = network.input_shape()[1];
+            let into =
+                blank(|| narrow_blueprint(architecture, 3, side, [0.5; 3]).build(Seed::new(0), &device));
+            let back = weights::load(into, &WeightFile::open(&path).expect("opened")).expect("loaded");
+            assert!(bytes == written(&back, &place.path().join("again")), "{architecture}");
+            // All that is tracked in a network whose weights were drawn, and nothing else.
+            let drawn = narrow_blueprint(architecture, 3, side, [0.5; 3]).build(Seed::new(0), &device);
+            assert_eq!(tracked(&back), tracked(&drawn), "{architecture}");
+        }
+    }
+
+    /// Whether each parameter and buffer gets a gradient.
+    fn tracked(network: &Network) -> Vec<bool> {
+        struct Tracked(Vec<bool>);
+        impl burn::module::ModuleVisitor for Tracked {
+            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+                self.0.push(param.val().is_require_grad());
+            }
+        }
+        let mut tracked = Tracked(Vec::new());
+        network.visit(&mut tracked);
+        tracked.0
     }
 
     #[test]

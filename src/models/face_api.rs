@@ -16,8 +16,7 @@ use std::path::Path;
 use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::{Architecture, FaceNetConfig, Model, ModelConfig, ModelError, Network, Preprocessing};
-use crate::Seed;
+use super::{Architecture, Model, ModelConfig, ModelError, Network};
 use crate::nn::Conv2d;
 
 /// Most bytes of either file that are read: ten times the published ones.
@@ -29,25 +28,15 @@ const LARGEST_FILE: u64 = 64 << 20;
 /// # Errors
 /// [`ModelError`] naming the file and what of it was not as expected.
 pub fn read_face_api(manifest: &Path, weights: &Path, device: &Device) -> Result<Model, ModelError> {
-    let config = ModelConfig::new(Architecture::FaceNet, Vec::new(), preprocessing());
-    let mut network = config.build(Seed::new(0), device);
+    let config =
+        ModelConfig::new(Architecture::FaceNet, Vec::new(), Architecture::FaceNet.usual_preprocessing());
+    let mut network = config.blank(device);
     let entries = parse_manifest(&read(manifest)?)
         .map_err(|reason| ModelError::Config { path: manifest.to_owned(), reason })?;
     parse_weights(&entries, &read(weights)?)
         .and_then(|tensors| fill(&mut network, tensors, device))
         .map_err(|reason| ModelError::Weights { path: weights.to_owned(), reason })?;
     Ok(Model { config, network })
-}
-
-/// What the published weights expect.
-fn preprocessing() -> Preprocessing {
-    Preprocessing {
-        side: 150,
-        mean: FaceNetConfig::MEAN,
-        std: [FaceNetConfig::STD; 3],
-        range: 255.0,
-        ..Preprocessing::default()
-    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ModelError> {

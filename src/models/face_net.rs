@@ -177,7 +177,7 @@ impl FaceNet {
 
     /// The embedding `[N, 4 width]` of pixels `[N, 3, side, side]` in `[0, 1]`. Distances are Euclidean.
     pub fn embedding(&self, images: Tensor<4>) -> Tensor<2> {
-        let stem = max_pool(self.stem.forward_relu(self.normalize.forward(images)), 3, 2);
+        let stem = max_pool(self.stem.forward_relu(self.normalize.forward(images)), 3, 2, 0);
         let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));
         self.embed.forward(global_average_pool(features))
     }

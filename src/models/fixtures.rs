@@ -4,9 +4,36 @@ use burn::module::{Module, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
 
-use super::{Classifier, Victim};
+use super::{Architecture, Blueprint, Classifier, Network, Victim};
 use crate::Seed;
 use crate::nn::with_stock;
+
+/// A network of an architecture with few channels and layers, its mean and standard deviation other ones for each
+/// channel.
+pub(super) fn narrow(architecture: Architecture, classes: usize, seed: u64) -> Network {
+    let side = architecture.sides().0.max(32);
+    narrow_blueprint(architecture, classes, side, [0.5, 0.4, 0.3]).build(Seed::new(seed), &Device::default())
+}
+
+/// Its configuration.
+pub(super) fn narrow_blueprint(
+    architecture: Architecture,
+    classes: usize,
+    side: usize,
+    mean: [f32; 3],
+) -> Blueprint {
+    let mut blueprint = Blueprint::new(architecture, classes, side, mean, mean);
+    match &mut blueprint {
+        Blueprint::FaceCnn(_) => {}
+        Blueprint::Vgg(config) => config.width = 1,
+        Blueprint::PreActResNet(config) => config.width = 2,
+        Blueprint::Vit(config) => (config.width, config.depth) = (4 * config.heads, 1),
+        Blueprint::ResNet(config) => config.width = 2,
+        Blueprint::WideResNet(config) => (config.depth, config.widen) = (10, 1),
+        Blueprint::FaceNet(config) => config.width = 2,
+    }
+    blueprint
+}
 
 /// All parameters and running statistics.
 fn values<M: Module>(model: &M) -> Vec<f32> {

@@ -23,7 +23,7 @@ mod wide_resnet;
 pub use crate::nn::{Precision, PrecisionError};
 pub use crate::preprocessing::{Channels, Crop, Framing, Interpolation, Preprocessing, Preset};
 pub use blueprint::Blueprint;
-pub use classifier::Classifier;
+pub use classifier::{Classifier, prediction};
 pub use directory::{Model, ModelConfig, ModelError};
 pub use face_api::read_face_api;
 pub use face_cnn::{FaceCnn, FaceCnnConfig};

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::Seed;
 use crate::nn::{Frozen, Precision};
-use crate::preprocessing::{Channels, Preprocessing, Preset};
+use crate::preprocessing::{Channels, LARGEST_SIDE, Preprocessing, Preset};
 
 /// Name of an architecture, as written in `config.json`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -167,6 +167,25 @@ impl Architecture {
             Self::Vgg11Face | Self::Vgg13Face | Self::Vgg16Face => Preset::VggFace.preprocessing(),
         };
         Preprocessing { side: self.usual_side(), ..usual }
+    }
+
+    /// What is wrong with a side: what was found, what was expected.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn check_side(self, side: usize) -> Result<(), String> {
+        let (least, multiple) = self.sides();
+        if side >= least && side.is_multiple_of(multiple) && side <= LARGEST_SIDE {
+            return Ok(());
+        }
+        Err(format!("side is {side}, expected a multiple of {multiple} from {least} to {LARGEST_SIDE}"))
+    }
+
+    /// Inputs of the last layer for pictures of a side that it takes: for each class it has so many weights and a
+    /// bias.
+    pub fn head_inputs(self, side: usize) -> usize {
+        let parameters = |classes| Blueprint::new(self, classes, side, [0.0; 3], [1.0; 3]).size().parameters;
+        (parameters(3) - parameters(2)) as usize - 1
     }
 
     /// Whether it can be without a head: with no classes its logits are an embedding.
@@ -419,3 +438,6 @@ impl Classifier for Network {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::weights::{ImportOptions, KeyMap, WeightFile, Writer, import};
 use super::{
     Classifier, PreActResNet, PreActResNetConfig, ResNet, ResNetConfig, Stem, Vgg, VggConfig, VggHead,
-    Victim, Vit, VitConfig, WideResNetConfig,
+    Victim, Vit, VitConfig, WideResNetConfig, wide_resnet,
 };
 use crate::Seed;
 
@@ -58,7 +58,7 @@ fn file(case: &Value, folder: &Path) -> WeightFile {
         assert_eq!(writer.next_name().as_ref(), Some(name));
         writer.write(&by_formula(name, shape, index)).expect("written");
     }
-    writer.finish().flush().expect("written");
+    writer.finish().expect("all written").flush().expect("written");
     WeightFile::open(&path).expect("opened")
 }
 
@@ -125,7 +125,7 @@ fn logits_and_input_gradients_are_those_of_pytorch() {
         let wide = |depth| {
             let config = WideResNetConfig { mean, std, side, depth, widen: 1, ..WideResNetConfig::new(5) };
             let network = config.build(seed, &device);
-            let maps = network.key_maps();
+            let maps = wide_resnet::key_maps(&network);
             compare(name, case, network, &maps);
         };
         let vit = |heads| {

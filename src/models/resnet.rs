@@ -15,7 +15,7 @@ use super::size::side_after;
 use super::weights::{KeyMap, pair};
 use super::{Classifier, Size};
 use crate::Seed;
-use crate::nn::{BatchNorm, Conv2d, Linear, Normalize, global_average_pool, max_pool_3x3};
+use crate::nn::{BatchNorm, Conv2d, Linear, Normalize, global_average_pool, max_pool};
 
 /// Channels of each stage in units of [`ResNetConfig::width`], and the stride of its first block.
 const STAGES: [(usize, usize); 4] = [(1, 1), (2, 2), (4, 2), (8, 2)];
@@ -248,7 +248,7 @@ impl ResNet {
 impl Classifier for ResNet {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let stem = self.stem_norm.forward_relu(self.stem.forward(self.normalize.forward(images)));
-        let stem = if self.pooled { max_pool_3x3(stem) } else { stem };
+        let stem = if self.pooled { max_pool(stem, 3, 2, 1) } else { stem };
         let features = self.blocks.iter().fold(stem, |x, block| block.forward(x));
         self.head.forward(global_average_pool(features))
     }

@@ -19,13 +19,12 @@ pub use batch_norm::BatchNorm;
 pub use conv::Conv2d;
 pub use frozen::{After, Frozen, FrozenBuilder, FrozenPass, Precision, PrecisionError};
 pub use gelu::gelu;
-pub use init::normal;
+pub use init::{blank, normal};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use normalize::Normalize;
 pub use pool::{
-    adaptive_average_pool, average_pool, global_average_pool, max_pool, max_pool_2x2, max_pool_3x3,
-    relu_max_pool_2x2,
+    adaptive_average_pool, average_pool, global_average_pool, max_pool, max_pool_2x2, relu_max_pool_2x2,
 };
 
 #[cfg(test)]

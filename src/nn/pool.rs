@@ -16,10 +16,11 @@ pub fn relu_max_pool_2x2(input: Tensor<4>) -> Tensor<4> {
     ops::relu_max_pool_2x2(input)
 }
 
-/// Maximum over windows of `side x side` that fit whole, with any stride: `[N, C, H, W]` to
-/// `[N, C, (H - side)/stride + 1, ..]`, rounded down. By Burn's own operator.
-pub fn max_pool(input: Tensor<4>, side: usize, stride: usize) -> Tensor<4> {
-    burn::tensor::module::max_pool2d(input, MaxPoolOptions::new([side; 2]).with_stride([stride; 2]))
+/// Maximum over windows of `side x side` that fit whole, with any stride and with a border of pixels that never
+/// win: `[N, C, H, W]` to `[N, C, (H + 2 border - side)/stride + 1, ..]`, rounded down. By Burn's own operator.
+pub fn max_pool(input: Tensor<4>, side: usize, stride: usize, border: usize) -> Tensor<4> {
+    let options = MaxPoolOptions::new([side; 2]).with_stride([stride; 2]).with_padding([border; 2]);
+    max_pool2d(input, options)
 }
 
 /// Mean over windows of `side x side` with stride `side`: `[N, C, H, W]` to `[N, C, H/side, W/side]`, rounded
@@ -31,12 +32,6 @@ pub fn average_pool(input: Tensor<4>, side: usize) -> Tensor<4> {
 /// Mean over each plane: `[N, C, H, W]` to `[N, C]`.
 pub fn global_average_pool(input: Tensor<4>) -> Tensor<2> {
     ops::global_average_pool(input)
-}
-
-/// Maximum over windows of 3x3 with stride 2 and a border of one pixel that never wins: `[N, C, H, W]` to
-/// `[N, C, (H+1)/2, (W+1)/2]`, rounded down. Burn's own operator.
-pub fn max_pool_3x3(input: Tensor<4>) -> Tensor<4> {
-    max_pool2d(input, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1]))
 }
 
 /// Mean over `side x side` windows that together cover each plane, as PyTorch's adaptive average pooling

@@ -14,7 +14,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use super::bounds::{abstains, lower_bound, radius};
 use crate::Seed;
 use crate::data::Batch;
-use crate::models::Victim;
+use crate::models::{Victim, prediction};
 
 /// How a classifier is smoothed.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -128,7 +128,7 @@ impl Smoothing<'_> {
             let classes = logits.dims()[1];
             let values: Vec<f32> = logits.to_data().iter::<f32>().collect();
             for row in values.chunks(classes) {
-                votes[largest(row)] += 1;
+                votes[prediction(row)] += 1;
             }
         }
         votes
@@ -165,11 +165,6 @@ fn certificate(class: usize, votes: u64, config: &SmoothingConfig) -> Certificat
 fn most(votes: &[u64]) -> (usize, u64) {
     let better = |best: (usize, u64), now: (usize, u64)| if now.1 > best.1 { now } else { best };
     votes.iter().copied().enumerate().fold((0, 0), better)
-}
-
-/// The first class with the largest logit.
-fn largest(logits: &[f32]) -> usize {
-    (0..logits.len()).fold(0, |best, class| if logits[class] > logits[best] { class } else { best })
 }
 
 #[cfg(test)]

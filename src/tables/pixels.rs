@@ -73,7 +73,7 @@ pub fn read_pixels(path: &Path, side: usize) -> Result<Pixels, TableError> {
 }
 
 /// The bytes of a `.npy` file with an array of `f32`.
-pub fn npy_bytes(shape: &[usize], values: &[f32]) -> Vec<u8> {
+pub fn npy_bytes(shape: &[usize], values: impl IntoIterator<Item = f32>) -> Vec<u8> {
     let sides: Vec<String> = shape.iter().map(ToString::to_string).collect();
     let mut header =
         format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({},), }}", sides.join(", "));
@@ -84,7 +84,7 @@ pub fn npy_bytes(shape: &[usize], values: &[f32]) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.bytes());
-    bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
+    bytes.extend(values.into_iter().flat_map(f32::to_le_bytes));
     bytes
 }
 
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let values: Vec<f32> = (0..24).map(|i| i as f32 / 23.0).collect();
-        let bytes = npy_bytes(&[2, 3, 2, 2], &values);
+        let bytes = npy_bytes(&[2, 3, 2, 2], values.iter().copied());
         // numpy.save("a.npy", numpy.zeros((2, 3, 2, 2), "f4")): 128 bytes before the data.
         assert_eq!((bytes.len(), &bytes[..10]), (128 + 96, b"\x93NUMPY\x01\x00\x76\x00".as_slice()));
         assert_eq!(read(&bytes, 2), Ok(Pixels { count: 2, values }));
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn bytes_are_divided_by_255() {
-        let mut bytes = npy_bytes(&[1, 3, 1, 1], &[]);
+        let mut bytes = npy_bytes(&[1, 3, 1, 1], []);
         let at = bytes.windows(3).position(|some| some == b"<f4").expect("the type");
         bytes[at..at + 3].copy_from_slice(b"|u1");
         bytes.extend([0, 51, 255]);
@@ -119,18 +119,18 @@ mod tests {
 
     #[test]
     fn other_arrays_are_refused() {
-        let whole = npy_bytes(&[1, 3, 1, 1], &[0.5, 0.5, 0.5]);
+        let whole = npy_bytes(&[1, 3, 1, 1], [0.5, 0.5, 0.5]);
         let mut long = whole.clone();
         long.push(0);
         for (bytes, side, expected) in [
             (whole.clone(), 2, "expected [N, 3, 2, 2]"),
             (whole[..whole.len() - 1].to_vec(), 1, "end after 2 of 3"),
             (long, 1, "more bytes"),
-            (npy_bytes(&[1, 1, 1], &[0.5]), 1, "[1, 1, 1]"),
-            (npy_bytes(&[0, 3, 1, 1], &[]), 1, "[0, 3, 1, 1]"),
-            (npy_bytes(&[1, 3, 1, 1], &[0.5, 1.5, 0.5]), 1, "number 1 is 1.5"),
-            (npy_bytes(&[1, 3, 1, 1], &[0.5, 0.5, f32::NAN]), 1, "NaN"),
-            (npy_bytes(&[99_999_999, 3, 1, 1], &[]), 1, "end after 0"),
+            (npy_bytes(&[1, 1, 1], [0.5]), 1, "[1, 1, 1]"),
+            (npy_bytes(&[0, 3, 1, 1], []), 1, "[0, 3, 1, 1]"),
+            (npy_bytes(&[1, 3, 1, 1], [0.5, 1.5, 0.5]), 1, "number 1 is 1.5"),
+            (npy_bytes(&[1, 3, 1, 1], [0.5, 0.5, f32::NAN]), 1, "NaN"),
+            (npy_bytes(&[99_999_999, 3, 1, 1], []), 1, "end after 0"),
             (b"PK".to_vec(), 1, "header"),
         ] {
             let message = read(&bytes, side).expect_err(expected);

@@ -96,6 +96,37 @@ fn a_corrupt_picture_is_named_on_opening_or_in_its_batch() {
 }
 
 #[test]
+fn a_split_that_does_not_fit_leaves_its_room_to_the_others() {
+    let root = small_set();
+    for file in 2..10 {
+        let picture = GrayImage::from_pixel(6, 4, Luma([file]));
+        picture.save(root.path().join(format!("train/ben/{file}.png"))).expect("a picture");
+    }
+    // 12, 4 and 4 pictures of 4x4x3 bytes; a corrupt one is found on opening where its split is kept.
+    let kept = |budget| {
+        SPLITS.map(|split| {
+            let path = root.path().join(split).join("ben/1.pgm");
+            let whole = fs::read(&path).expect("the picture");
+            fs::write(&path, &whole[..whole.len() - 5]).expect("a file");
+            let opened = Dataset::open_within(root.path(), 4.into(), budget);
+            fs::write(&path, whole).expect("a file");
+            opened.is_err()
+        })
+    };
+    for (budget, expected) in [
+        (191, [false, false, false]),
+        (192, [false, true, false]),
+        (384, [false, true, true]),
+        (575, [false, true, true]),
+        (576, [true, false, false]),
+        (768, [true, true, false]),
+        (960, [true, true, true]),
+    ] {
+        assert_eq!(kept(budget), expected, "{budget} bytes");
+    }
+}
+
+#[test]
 fn each_fault_of_the_layout_is_named() {
     type Break = fn(&Path);
     let faults: [(Break, &str); 8] = [

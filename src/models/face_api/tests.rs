@@ -1,4 +1,5 @@
 use super::*;
+use crate::Seed;
 use crate::models::{FaceNet, FaceNetConfig, Victim};
 use burn::module::Module;
 use proptest::prelude::*;

@@ -32,7 +32,7 @@ pub fn export<M: Module>(network: &M, map: &KeyMap, path: &Path) -> Result<usize
             network.visit(&mut values);
             writer.write(&values.found)?;
         }
-        writer.finish().flush()?;
+        writer.finish()?.flush()?;
         file.as_file().sync_all()
     })();
     written.map_err(io)?;
@@ -63,6 +63,7 @@ impl ModuleVisitor for Values<'_> {
         if slot.theirs.as_deref() != Some(self.name) {
             return;
         }
+        // The writer refuses a tensor without its numbers.
         let values = tensor.without_autodiff().try_into_vec_as::<f32>().unwrap_or_default();
         self.found = if slot.form == Form::Transposed {
             transposed(&values, tensor_rows(&slot.shape))

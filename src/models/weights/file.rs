@@ -22,6 +22,8 @@ const PICKLES: usize = 5;
 #[derive(Debug)]
 pub struct WeightFile {
     path: PathBuf,
+    /// Bytes of the file.
+    length: u64,
     tensors: Tensors,
 }
 
@@ -40,6 +42,7 @@ impl WeightFile {
         let io = |source| ModelError::Io { path: path.to_owned(), source };
         let fail = |reason: String| ModelError::Weights { path: path.to_owned(), reason };
         let mut file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
         let mut head = Vec::new();
         file.by_ref().take(512).read_to_end(&mut head).map_err(io)?;
         file.rewind().map_err(io)?;
@@ -51,7 +54,7 @@ impl WeightFile {
             let reader = PytorchReader::new(path).map_err(|error| fail(explained(&error)))?;
             Tensors::Pytorch(reader.into_tensors().into_iter().collect())
         };
-        let opened = Self { path: path.to_owned(), tensors };
+        let opened = Self { path: path.to_owned(), length, tensors };
         if opened.names().next().is_none() {
             return Err(fail(
                 "no tensor in it. Expected a state dict: torch.save(model.state_dict(), FILE)".to_owned(),
@@ -74,8 +77,9 @@ impl WeightFile {
         names.map(String::as_str)
     }
 
-    /// Number of classes, if a tensor is called as the last layer of a known architecture.
-    pub fn classes(&self) -> Option<usize> {
+    /// Number of classes, if a tensor is called as the last layer of a known architecture, takes so many inputs and
+    /// is in the file with all of its numbers.
+    pub fn classes(&self, inputs: usize) -> Option<usize> {
         const HEADS: [&str; 5] =
             ["fc.weight", "linear.weight", "head.weight", "classifier.6.weight", "fc8.weight"];
         let ends = |name: &&str| {
@@ -83,8 +87,18 @@ impl WeightFile {
                 name.strip_suffix(head).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
             })
         };
-        let shapes = self.names().filter(ends).filter_map(|name| self.shape(name));
-        shapes.filter(|shape| shape.len() == 2 && shape[0] <= 1_000_000).map(|shape| shape[0]).next()
+        let mut shapes = self.names().filter(ends).filter_map(|name| self.shape(name));
+        shapes.find_map(|shape| match shape {
+            [classes, found] if *found == inputs && self.has_room_for(shape) => Some(*classes),
+            _ => None,
+        })
+    }
+
+    /// Whether the file is long enough for so many numbers of two bytes, the shortest that are read. A tensor of
+    /// stride 0 repeats a few numbers as often as it likes.
+    fn has_room_for(&self, shape: &[usize]) -> bool {
+        let bytes = shape.iter().try_fold(2_u64, |bytes, side| bytes.checked_mul(*side as u64));
+        bytes.is_some_and(|bytes| bytes <= self.length)
     }
 
     /// Shape of a tensor, if there is one of that name.
@@ -99,44 +113,70 @@ impl WeightFile {
     ///
     /// # Errors
     /// [`ModelError::Weights`] where there is no such tensor, its numbers are no floating-point ones, or the file
-    /// does not hold them.
+    /// does not hold them, each in a place of its own.
     pub fn values(&self, name: &str) -> Result<Vec<f32>, ModelError> {
         let fail = |reason| ModelError::Weights { path: self.path.clone(), reason };
-        let (bytes, kind) = match &self.tensors {
-            Tensors::Pytorch(tensors) => tensors.get(name).map(|tensor| {
-                let kind = match tensor.dtype() {
-                    DType::F64 => Some(BurnType::F64),
-                    DType::F32 => Some(BurnType::F32),
-                    DType::F16 => Some(BurnType::F16),
-                    DType::BF16 => Some(BurnType::BF16),
-                    _ => None,
-                };
-                (tensor.read(), kind)
-            }),
-            Tensors::Safetensors(file, places) => places.get(name).map(|place| {
-                let kind = match place.dtype.as_str() {
-                    "F64" => Some(BurnType::F64),
-                    "F32" => Some(BurnType::F32),
-                    "F16" => Some(BurnType::F16),
-                    "BF16" => Some(BurnType::BF16),
-                    _ => None,
-                };
-                (place.read(&mut file.borrow_mut()), kind)
-            }),
+        if let Some(shape) = self.shape(name).filter(|shape| !self.has_room_for(shape)) {
+            return Err(fail(format!(
+                "{} has the shape {shape:?}, and the file {} bytes: it repeats a few numbers. Save it whole: \
+                 tensor.contiguous()",
+                name.escape_debug(),
+                self.length
+            )));
         }
-        .ok_or_else(|| fail(format!("no tensor {name}")))?;
-        let kind =
-            kind.ok_or_else(|| fail(format!("{name} holds whole numbers, floating-point ones expected")))?;
-        let bytes = bytes.map_err(|error| fail(error.to_string()))?;
-        let size = match kind {
-            BurnType::F64 => 8,
-            BurnType::F32 => 4,
-            _ => 2,
+        let missing = || fail(format!("no tensor {name}"));
+        let whole = || fail(format!("{name} holds whole numbers, floating-point ones expected"));
+        let found = match &self.tensors {
+            Tensors::Pytorch(tensors) => {
+                let tensor = tensors.get(name).ok_or_else(missing)?;
+                let kind = match tensor.dtype() {
+                    DType::F64 => BurnType::F64,
+                    DType::F32 => BurnType::F32,
+                    DType::F16 => BurnType::F16,
+                    DType::BF16 => BurnType::BF16,
+                    _ => return Err(whole()),
+                };
+                tensor.read().and_then(|bytes| numbers(bytes.as_slice(), kind, tensor.num_elements()))
+            }
+            Tensors::Safetensors(file, places) => {
+                let place = places.get(name).ok_or_else(missing)?;
+                let kind = match place.dtype.as_str() {
+                    "F64" => BurnType::F64,
+                    "F32" => BurnType::F32,
+                    "F16" => BurnType::F16,
+                    "BF16" => BurnType::BF16,
+                    _ => return Err(whole()),
+                };
+                let file = &mut *file.borrow_mut();
+                place.go_to(file).and_then(|()| numbers(file, kind, place.shape.iter().product()))
+            }
         };
-        let count = bytes.len() / size;
-        let data = TensorData::from_bytes_vec(bytes, [count], kind).convert::<f32>();
-        data.try_into_vec::<f32>().map_err(|error| fail(format!("{name}: {error:?}")))
+        found.map_err(|error| fail(format!("{name}: {error}")))
     }
+}
+
+/// So many numbers, little-endian, rounded to `f32`. They come in pieces, so they are never in memory twice.
+fn numbers(mut from: impl Read, kind: BurnType, count: usize) -> std::io::Result<Vec<f32>> {
+    const PIECE: usize = 1 << 14;
+    let width = match kind {
+        BurnType::F64 => 8,
+        BurnType::F32 => 4,
+        _ => 2,
+    };
+    let (mut values, mut bytes) = (Vec::with_capacity(count), vec![0; PIECE * width]);
+    while values.len() < count {
+        let piece = PIECE.min(count - values.len());
+        let bytes = &mut bytes[..piece * width];
+        from.read_exact(bytes)?;
+        if kind == BurnType::F32 {
+            values.extend(bytes.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)));
+        } else {
+            let data = TensorData::from_bytes_vec(bytes.to_vec(), [piece], kind).convert::<f32>();
+            let piece = data.try_into_vec::<f32>();
+            values.extend(piece.map_err(|error| std::io::Error::other(format!("{error:?}")))?);
+        }
+    }
+    Ok(values)
 }
 
 /// Whether a file can be handed to the reader of PyTorch's files.

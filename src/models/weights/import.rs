@@ -82,6 +82,16 @@ pub fn import<M: Module>(
     }
 }
 
+/// Puts the tensors of a model directory into a network.
+///
+/// # Errors
+/// [`ModelError::Weights`] that lists every tensor which is missing, not used or has another shape.
+pub fn load<M: Module>(network: M, file: &WeightFile) -> Result<M, ModelError> {
+    let map = KeyMap::own(&network);
+    let options = ImportOptions { prefix: Some(String::new()), ..ImportOptions::default() };
+    Ok(import(network, &[map], file, &options)?.0)
+}
+
 /// The map and prefix under which most tensors are found.
 fn choose<'a, M: Module>(
     network: &M,
@@ -163,7 +173,7 @@ fn check(reading: &Reading, file: &WeightFile, options: &ImportOptions) -> Resul
             None => missing.push(theirs.clone()),
             Some(shape) if shape == slot.shape => imported.tensors += 1,
             Some(shape) => {
-                if slot.head {
+                if slot.head && map.transposed {
                     head_fits(slot, shape)?;
                 }
                 if let Some(sides) = grids(slot, shape) {

@@ -17,7 +17,7 @@ mod zipped;
 
 pub use export::export;
 pub use file::WeightFile;
-pub use import::{ImportOptions, Imported, import};
+pub use import::{ImportOptions, Imported, import, load};
 pub(super) use key_map::{KeyMap, pair};
 #[cfg(test)]
 pub(super) use safetensors::Writer;

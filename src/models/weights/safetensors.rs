@@ -19,7 +19,6 @@ pub(super) struct Place {
     pub shape: Vec<usize>,
     /// First byte in the file.
     start: u64,
-    bytes: u64,
 }
 
 #[derive(serde::Deserialize)]
@@ -92,34 +91,31 @@ impl Entry {
         let width = width(&dtype)
             .ok_or_else(|| format!("numbers of kind {} cannot be read", dtype.escape_debug()))?;
         let count = shape.iter().try_fold(width, |count, side| count.checked_mul(*side as u64));
-        let bytes = to.checked_sub(from).filter(|bytes| Some(*bytes) == count);
-        let Some(bytes) = bytes else {
+        if count.is_none() || to.checked_sub(from) != count {
             return Err(format!("shape {shape:?} does not fill the bytes from {from} to {to}"));
-        };
+        }
         if start.checked_add(to).is_none_or(|last| last > end) {
             return Err(format!("it ends at byte {to} of the numbers, and the file before: is it complete?"));
         }
-        Ok(Place { dtype, shape, start: start + from, bytes })
+        Ok(Place { dtype, shape, start: start + from })
     }
 }
 
 impl Place {
-    /// The tensor's bytes, little-endian.
+    /// Goes to the tensor's first byte. Its numbers are little-endian.
     ///
     /// # Errors
     /// What the system said.
-    pub(super) fn read(&self, file: &mut File) -> std::io::Result<Vec<u8>> {
-        file.seek(SeekFrom::Start(self.start))?;
-        let mut bytes = vec![0; usize::try_from(self.bytes).map_err(std::io::Error::other)?];
-        file.read_exact(&mut bytes)?;
-        Ok(bytes)
+    pub(super) fn go_to(&self, file: &mut File) -> std::io::Result<()> {
+        file.seek(SeekFrom::Start(self.start)).map(drop)
     }
 }
 
 /// Writes tensors of `f32`, in the order of their names.
 pub struct Writer<W> {
     output: W,
-    names: std::vec::IntoIter<String>,
+    /// Names and sizes that are still to come.
+    names: std::iter::Peekable<std::vec::IntoIter<(String, usize)>>,
 }
 
 impl<W: Write> Writer<W> {
@@ -130,11 +126,13 @@ impl<W: Write> Writer<W> {
     pub fn new(mut output: W, shapes: &BTreeMap<String, Vec<usize>>) -> std::io::Result<Self> {
         let mut header = serde_json::Map::new();
         header.insert("__metadata__".to_owned(), serde_json::json!({"format": "pt", "producer": "syfar"}));
-        let mut from = 0;
+        let (mut names, mut from) = (Vec::with_capacity(shapes.len()), 0);
         for (name, shape) in shapes {
-            let to = from + 4 * shape.iter().product::<usize>();
+            let count = shape.iter().product::<usize>();
+            let to = from + 4 * count;
             let entry = serde_json::json!({"dtype": "F32", "shape": shape, "data_offsets": [from, to]});
             header.insert(name.clone(), entry);
+            names.push((name.clone(), count));
             from = to;
         }
         let mut header = serde_json::to_vec(&header)?;
@@ -142,25 +140,38 @@ impl<W: Write> Writer<W> {
         header.resize(header.len().next_multiple_of(8), b' ');
         output.write_all(&(header.len() as u64).to_le_bytes())?;
         output.write_all(&header)?;
-        Ok(Self { output, names: shapes.keys().cloned().collect::<Vec<_>>().into_iter() })
+        Ok(Self { output, names: names.into_iter().peekable() })
     }
 
-    /// The name of the tensor that comes next.
+    /// The name of the tensor that is written next.
     pub fn next_name(&mut self) -> Option<String> {
-        self.names.next()
+        self.names.peek().map(|(name, _)| name.clone())
     }
 
     /// Writes it.
     ///
     /// # Errors
-    /// What the system said.
+    /// Another number of values than its shape has; or what the system said.
     pub fn write(&mut self, values: &[f32]) -> std::io::Result<()> {
+        let wrong = |reason: String| Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, reason));
+        let Some((name, count)) = self.names.next() else {
+            return wrong(format!("{} numbers after the last tensor", values.len()));
+        };
+        if values.len() != count {
+            return wrong(format!("{} numbers for {name}, expected {count}", values.len()));
+        }
         values.iter().try_for_each(|value| self.output.write_all(&value.to_le_bytes()))
     }
 
     /// The output, when all are written.
-    pub fn finish(self) -> W {
-        self.output
+    ///
+    /// # Errors
+    /// There are tensors without numbers.
+    pub fn finish(mut self) -> std::io::Result<W> {
+        match self.next_name() {
+            None => Ok(self.output),
+            Some(name) => Err(std::io::Error::other(format!("no numbers were written for {name}"))),
+        }
     }
 }
 
@@ -186,11 +197,28 @@ mod tests {
         assert_eq!(writer.next_name().as_deref(), Some("b.weight"));
         writer.write(&[1.0, -2.0, 3.0, 4.0]).expect("written");
         assert_eq!(writer.next_name(), None);
+        assert!(writer.write(&[]).is_err(), "there is no third");
+        writer.finish().expect("all are written");
         let places = places(&mut file).expect("read");
         assert_eq!(places.keys().collect::<Vec<_>>(), ["a", "b.weight"]);
         assert_eq!(places["b.weight"].shape, [2, 2]);
-        let bytes = places["b.weight"].read(&mut file).expect("read");
-        assert_eq!(bytes[4..8], (-2.0_f32).to_le_bytes());
+        places["b.weight"].go_to(&mut file).expect("there");
+        let mut bytes = [0; 8];
+        file.read_exact(&mut bytes).expect("read");
+        assert_eq!(bytes[4..], (-2.0_f32).to_le_bytes());
+    }
+
+    #[test]
+    fn a_tensor_of_another_length_would_shift_those_behind_it_and_is_refused() {
+        let shapes = BTreeMap::from([("a".to_owned(), vec![2]), ("b".to_owned(), vec![2])]);
+        let begun = || Writer::new(Vec::new(), &shapes).expect("written");
+        for values in [&[][..], &[1.0], &[1.0; 3]] {
+            let message = begun().write(values).expect_err("another length").to_string();
+            assert!(message.contains("for a, expected 2"), "{message}");
+        }
+        let mut writer = begun();
+        writer.write(&[1.0, 2.0]).expect("written");
+        assert!(writer.finish().expect_err("one is missing").to_string().contains("for b"));
     }
 
     #[test]

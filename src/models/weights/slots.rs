@@ -54,7 +54,7 @@ impl Path {
         let linear = self.0.last().is_some_and(|(_, container)| container == "Struct:Linear");
         let form = match shape {
             _ if map.positions == Some(own.as_str()) => Form::Positions,
-            [_, _] if linear => Form::Transposed,
+            [_, _] if linear && map.transposed => Form::Transposed,
             _ => Form::Same,
         };
         let shape = match (form, map.patches) {

@@ -10,10 +10,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::Seed;
+use crate::models::fixtures::narrow;
 use crate::models::parity::{by_formula, folder};
 use crate::models::{
-    Architecture, Blueprint, Classifier, Network, ResNet, ResNetConfig, Stem, Vgg, VggConfig, VggHead, Vit,
-    VitConfig, WideResNetConfig,
+    Architecture, Classifier, Network, ResNet, ResNetConfig, Stem, Vgg, VggConfig, VggHead, Vit, VitConfig,
+    WideResNetConfig,
 };
 
 fn resnet(classes: usize) -> Network {
@@ -48,7 +49,7 @@ fn made(place: &Path, shapes: &BTreeMap<String, Vec<usize>>) -> WeightFile {
     for shape in shapes.values() {
         writer.write(&vec![0.5; shape.iter().product()]).expect("written");
     }
-    writer.finish().flush().expect("written");
+    writer.finish().expect("all written").flush().expect("written");
     open(&path).expect("opened")
 }
 
@@ -85,7 +86,7 @@ fn a_checkpoint_of_a_trainer_is_read() {
         interpolated: None,
     };
     assert_eq!(imported, expected);
-    assert_eq!(file.classes(), Some(5));
+    assert_eq!((file.classes(16), file.classes(17)), (Some(5), None));
     // Half precision: eleven bits, fewer below 6e-5.
     let names: Vec<String> = shapes(&resnet(5)).into_keys().collect();
     let name = "layer4.1.conv2.weight";
@@ -200,30 +201,53 @@ fn positions_of_another_size_are_interpolated_and_nothing_else() {
 }
 
 #[test]
-fn what_is_exported_comes_back_bit_by_bit() {
+fn what_is_exported_under_any_names_comes_back_bit_by_bit() {
     let place = tempfile::tempdir().expect("temporary directory");
     let path = place.path().join("out.safetensors");
-    let wide = |seed| {
-        let config = WideResNetConfig { depth: 10, widen: 1, side: 8, ..WideResNetConfig::new(3) };
-        Network::WideResNet(config.build(Seed::new(seed), &Device::default()))
-    };
-    let built = |architecture, seed| {
-        Blueprint::new(architecture, 3, 32, [0.5; 3], [0.5; 3]).build(Seed::new(seed), &Device::default())
-    };
-    for [first, second] in [
-        [vgg(1), vgg(2)],
-        [vit(32, 1), vit(32, 2)],
-        [wide(1), wide(2)],
-        [built(Architecture::FaceCnn, 1), built(Architecture::FaceCnn, 2)],
-        [built(Architecture::PreActResnet18, 1), built(Architecture::PreActResnet18, 2)],
-        [built(Architecture::Resnet18Imagenet, 1), built(Architecture::Resnet18Imagenet, 2)],
-    ] {
+    let mut sources = std::collections::BTreeSet::new();
+    for architecture in Architecture::ALL {
+        let [first, second] = [1, 2].map(|seed| narrow(architecture, 3, seed));
         let bytes = bytes_of(&first);
         assert!(bytes != bytes_of(&second));
-        std::fs::write(&path, &bytes).expect("written");
-        let (back, _) = read(second, &open(&path).expect("opened"), &ImportOptions::default()).expect("read");
-        assert!(bytes == bytes_of(&back), "{back}");
-        assert_eq!(logits(&first), logits(&back));
+        for map in first.key_maps() {
+            export(&first, &map, &path).expect("written");
+            let file = open(&path).expect("opened");
+            let (back, imported) = read(second.clone(), &file, &ImportOptions::default()).expect(map.source);
+            assert_eq!(imported.source, map.source, "{architecture}");
+            assert!(bytes == bytes_of(&back), "{architecture} by {}", map.source);
+            assert_eq!(logits(&first), logits(&back));
+            sources.insert(map.source);
+        }
+    }
+    let expected =
+        ["RobustBench", "VGG-Face (conv1_1)", "VGG-Face (conv_1_1)", "syfar", "timm", "torchvision"];
+    assert_eq!(Vec::from_iter(sources), expected);
+}
+
+#[test]
+fn an_embedding_without_a_head_comes_back() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let path = place.path().join("out.safetensors");
+    let [first, second] = [1, 2].map(|seed| narrow(Architecture::FaceNet, 0, seed));
+    std::fs::write(&path, bytes_of(&first)).expect("written");
+    let file = open(&path).expect("opened");
+    assert_eq!(file.classes(Architecture::FaceNet.head_inputs(104)), None);
+    let (back, _) = read(second, &file, &ImportOptions::default()).expect("read");
+    assert!(bytes_of(&first) == bytes_of(&back));
+}
+
+#[test]
+fn the_number_of_classes_is_read_from_the_last_layer_of_every_architecture() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    for architecture in Architecture::ALL {
+        let network = narrow(architecture, 3, 1);
+        let inputs = architecture.head_inputs(network.input_shape()[1]);
+        for map in network.key_maps() {
+            let head = slots::slots(&network, &map).into_iter().find(|slot| slot.head).expect("a head");
+            let name = head.theirs.expect("a name");
+            let file = made(place.path(), &BTreeMap::from([(name, vec![7, inputs])]));
+            assert_eq!(file.classes(inputs), Some(7), "{architecture} by {}", map.source);
+        }
     }
 }
 
@@ -236,6 +260,41 @@ fn archive(path: &Path, entries: &[(&str, &[u8])], method: zip::CompressionMetho
         writer.write_all(bytes).expect("written");
     }
     writer.finish().expect("finished");
+}
+
+/// The pickle of a state dict with one tensor.
+fn tensor(name: &str, storage: u64, shape: &[u64], strides: &[u64]) -> Vec<u8> {
+    let number = |value: &u64| [b"\x8a\x08".as_slice(), &value.to_le_bytes()].concat();
+    let tuple =
+        |values: &[u64]| [b"(", &values.iter().flat_map(number).collect::<Vec<u8>>()[..], b"t"].concat();
+    let mut pickle = b"\x80\x02}X".to_vec();
+    pickle.extend((name.len() as u32).to_le_bytes());
+    pickle.extend(name.as_bytes());
+    pickle.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\n");
+    pickle.extend(b"X\x01\x00\x00\x000X\x03\x00\x00\x00cpu");
+    pickle.extend([number(&storage), b"tQK\x00".to_vec(), tuple(shape), tuple(strides)].concat());
+    pickle.extend(b"\x89}tRs.");
+    pickle
+}
+
+#[test]
+fn a_shape_without_its_numbers_is_not_believed() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    // A million classes of no input each take no byte.
+    let empty = made(place.path(), &BTreeMap::from([("fc.weight".to_owned(), vec![1_000_000, 0])]));
+    assert_eq!(empty.classes(512), None);
+    // One number that is read again and again.
+    let path = place.path().join("repeated.pt");
+    for (name, shape) in [("fc.weight", vec![1_000_000, 512]), ("pos_embed", vec![1, 1_000_001, 192])] {
+        let pickle = tensor(name, 1, &shape, &vec![0; shape.len()]);
+        archive(&path, &[("a/data.pkl", &pickle), ("a/data/0", &[0; 4])], zip::CompressionMethod::Stored);
+        let file = open(&path).expect("a small file");
+        assert_eq!(file.classes(512), None);
+        let message = file.values(name).expect_err("gigabytes").to_string();
+        assert!(message.contains(name) && message.contains("contiguous"), "{message}");
+    }
+    let file = made(place.path(), &BTreeMap::from([("model.head.weight".to_owned(), vec![7, 3])]));
+    assert_eq!((file.classes(3), file.classes(7)), (Some(7), None));
 }
 
 #[test]
@@ -260,13 +319,7 @@ fn hostile_files_are_refused_with_a_reason() {
     archive(&path, &[("b/other", b"}.")], stored);
     refused("data.pkl");
     // A tensor of 2^60 numbers in a storage that claims as many.
-    let many = b"\x8a\x08\x00\x00\x00\x00\x00\x00\x00\x10";
-    let mut pickle = b"\x80\x02}X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n(((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu".to_vec();
-    pickle.extend_from_slice(many);
-    pickle.extend_from_slice(b"tQK\x00(");
-    pickle.extend_from_slice(many);
-    pickle.extend_from_slice(b"t(K\x01t\x89}tRs.");
-    archive(&path, &[("a/data.pkl", &pickle), ("a/data/0", &[0; 4])], stored);
+    archive(&path, &[("a/data.pkl", &tensor("a", 1 << 60, &[1 << 60], &[1])), ("a/data/0", &[0; 4])], stored);
     refused("weights.pt");
     let whole = std::fs::read(folder().join("checkpoint.pth")).expect("read");
     std::fs::write(&path, &whole[..whole.len() / 2]).expect("written");
