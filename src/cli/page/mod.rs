@@ -3,6 +3,8 @@
 mod card;
 mod examples;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
@@ -79,8 +81,11 @@ pub(super) fn report(arguments: &ReportArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The first run in full, and the figures of the others.
 fn sources(runs: &[PathBuf]) -> anyhow::Result<Vec<RunSource>> {
-    runs.iter().map(|run| read::source(run)).collect()
+    let read =
+        |(place, run): (usize, &PathBuf)| if place == 0 { read::source(run) } else { read::compared(run) };
+    runs.iter().enumerate().map(read).collect()
 }
 
 /// Gives the number of bytes.

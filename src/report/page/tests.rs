@@ -64,6 +64,7 @@ pub(super) fn run(classes: Vec<String>) -> RunSource {
         config: "seed = 0\n# </pre>".into(),
         training: vec![epoch(1), epoch(2)],
         examples: vec![Example { from: 1, to: 0, image: "a".into(), pictures: [vec![1], vec![2], vec![3]] }],
+        unfinished: false,
         notes: Vec::new(),
     }
 }
