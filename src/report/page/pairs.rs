@@ -37,13 +37,16 @@ pub(super) struct Pictures {
     pub attacked: String,
     /// The change, ten times as large.
     pub change: String,
+    /// The three as files.
+    #[serde(skip)]
+    pub files: [Vec<u8>; 3],
 }
 
 impl Pictures {
     fn of(example: &Example) -> Self {
         let [clean, attacked, change] =
             example.pictures.each_ref().map(|png| format!("data:image/png;base64,{}", base64(png)));
-        Self { image: example.image.clone(), clean, attacked, change }
+        Self { image: example.image.clone(), clean, attacked, change, files: example.pictures.clone() }
     }
 }
 
@@ -115,7 +118,7 @@ fn pair(classes: &[String], counts: &Pairs, examples: &[Example], (from, to): (u
 }
 
 /// Base64 (RFC 4648) with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for three in bytes.chunks(3) {
