@@ -252,6 +252,38 @@ fn what_is_missing_is_said_and_the_rest_is_shown() {
 }
 
 #[test]
+fn what_an_unfinished_audit_has_not_yet_is_not_said_to_be_left_out() {
+    let mut begun = run(hostile());
+    begun.unfinished = true;
+    begun.counts.targeted = None;
+    let metrics = begun.metrics.as_mut().expect("there");
+    (metrics["targeted"], metrics["groups"]) = (Value::Null, Value::Null);
+    let html = page(&[begun]);
+    assert!(html.contains("no targeted attacks yet") && html.contains("when the audit is finished"));
+    assert!(!html.contains("--targets all") && !html.contains("No groups of classes were given"));
+}
+
+#[test]
+fn accuracies_beside_those_of_groups_are_of_all_classes_whatever_else_is_missing() {
+    let mut old = run(hostile());
+    let metrics = old.metrics.as_mut().expect("there");
+    for goal in ["clean", "untargeted"] {
+        metrics[goal]["robustness"]["micro_accuracy"] = Value::Null;
+    }
+    let html = page(&[old]);
+    let row = html
+        .split("<tr class=\"overall\">")
+        .nth(1)
+        .and_then(|rest| rest.split("</tr>").next())
+        .expect("a row");
+    for (cell, path) in [(2, "clean/robustness/macro"), (3, "untargeted/robustness/macro"), (6, "not known")]
+    {
+        let text = row.split("<td>").nth(cell).expect("a cell").replace("&#x2f;", "/");
+        assert!(text.contains(path), "{cell}: {text}");
+    }
+}
+
+#[test]
 fn one_class_has_a_page() {
     let mut one = run(vec!["alone".into()]);
     one.examples.clear();

@@ -239,7 +239,8 @@ fn a_narrow_or_a_dark_window_shows_all_of_the_page() {
         [0, 1, 2].map(|level: usize| (from[level] + (to[level] - from[level]) * part).round())
     };
     let ground = [29.0, 34.0, 40.0];
-    let faint = mix(ground, mix(ground, [241.0, 163.0, 64.0], 0.5), 0.35).map(|level| level as u8);
+    let half = (4.0 / 7.0 - 1.0 / 7.0) / (1.0 - 1.0 / 7.0);
+    let faint = mix(ground, mix(ground, [241.0, 163.0, 64.0], half), 0.35).map(|level| level as u8);
     assert_eq!(colour(0, 2), &json!(faint));
 }
 

@@ -17,6 +17,9 @@ const STEPS: usize = 48;
 /// Colour of what was not tried.
 const UNTRIED: Colour = [222, 226, 230];
 
+/// Longest of the two names below a picture, in characters.
+const LONGEST_PAIRED: usize = 10;
+
 /// From one example picture to the next, and from one row of them to the next.
 const STRIP: [f64; 2] = [142.0, 90.0];
 
@@ -103,7 +106,7 @@ fn pictures<'a>(page: &'a Page, map: &Map) -> Vec<Shown<'a>> {
     shown
         .map(|(pair, pictures)| {
             let [clean, attacked, _] = &pictures.files;
-            let name = format!("{} → {}", short(&pair.from, LONGEST), short(&pair.to, LONGEST));
+            let name = format!("{} → {}", short(&pair.from, LONGEST_PAIRED), short(&pair.to, LONGEST_PAIRED));
             (name, [clean, attacked])
         })
         .collect()
@@ -115,7 +118,7 @@ fn strip(drawing: &mut Drawing, shown: &[Shown], [left, top]: [f64; 2]) {
         let (x, y) = (left + STRIP[0] * (at % 4) as f64, top + STRIP[1] * (at / 4) as f64);
         for (place, file) in files.iter().enumerate() {
             let at = [x + 66.0 * place as f64, y];
-            drawing.shapes.push((Form::Picture(at, [64.0; 2], file.to_vec()), UNTRIED));
+            drawing.shapes.push((Form::Picture(at, [64.0; 2], (*file).clone()), UNTRIED));
         }
         drawing.text(name, [x, y + 78.0], Anchor::Start, 10.0);
     }

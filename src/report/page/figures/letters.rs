@@ -1,4 +1,4 @@
-//! The letters of pixels: outlines of DejaVu Sans, the font that the SVG files name first, so that text is as wide in both.
+//! The letters of pixels: outlines of `DejaVu Sans`, the font that the SVG files name first, so that text is as wide in both.
 //!
 //! No font of the machine is used: files are the same everywhere. Letters of Latin, Greek and Cyrillic are there, and common
 //! signs; `scripts/letters.py` made the file, `assets/letters/LICENSE` is its licence. Letters stand side by side in the order in
@@ -70,7 +70,7 @@ fn parse(line: &str) -> Option<Letter> {
     let mut outline = Vec::new();
     let (mut first, mut at) = ([0.0; 2], [0.0; 2]);
     let close = |outline: &mut Vec<Part>, first: [f64; 2], at: [f64; 2]| {
-        if first != at {
+        if first.map(f64::to_bits) != at.map(f64::to_bits) {
             outline.push(Part::Line([at, first]));
         }
     };

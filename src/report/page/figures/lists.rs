@@ -87,14 +87,16 @@ pub(super) fn comparison(found: &Comparison) -> Option<Drawing> {
     Some(drawing)
 }
 
-/// The mark of a run: six shapes, so that colour is not needed to tell them apart.
+/// The mark of a run: six shapes, so that colour is not needed to tell them apart. Later ones, which are drawn on top, are smaller,
+/// so that equal values are all seen.
 fn mark(run: usize, [x, y]: [f64; 2]) -> (Form, Colour) {
     let (colour, _) = SERIES[run % SERIES.len()];
+    let size = (6.5 - run as f64).max(3.0);
     let corners = |corners: &[[f64; 2]]| {
-        Form::Polygon(corners.iter().map(|corner| [x + 6.0 * corner[0], y + 6.0 * corner[1]]).collect())
+        Form::Polygon(corners.iter().map(|corner| [x + size * corner[0], y + size * corner[1]]).collect())
     };
     let form = match run % SERIES.len() {
-        0 => Form::Disc([x, y], 6.0),
+        0 => Form::Disc([x, y], size),
         1 => corners(&[[-0.9, -0.9], [0.9, -0.9], [0.9, 0.9], [-0.9, 0.9]]),
         2 => corners(&[[0.0, -1.2], [1.2, 0.0], [0.0, 1.2], [-1.2, 0.0]]),
         3 => corners(&[[0.0, -1.1], [1.1, 0.9], [-1.1, 0.9]]),
@@ -156,7 +158,7 @@ mod tests {
         });
         // 290 + 0.2 * 330
         assert!(
-            disc.clone().any(|at| (at[0] - 356.0).abs() < 1e-9 && at[1] == y),
+            disc.clone().any(|at| (at[0] - 356.0).abs() < 1e-9 && (at[1] - y).abs() < 1e-9),
             "{:?}",
             disc.collect::<Vec<_>>()
         );
