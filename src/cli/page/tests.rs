@@ -21,7 +21,9 @@ fn run(place: &Path, config: &str, events: &[(&str, serde_json::Value)]) -> Path
 
 fn log(path: &Path, events: &[(&str, serde_json::Value)]) {
     let mut log = EventLog::open(path).expect("a log");
-    events.iter().for_each(|(kind, data)| log.append(kind, data).expect("written"));
+    for (kind, data) in events {
+        log.append(kind, data).expect("written");
+    }
 }
 
 fn row(image: usize, attack: &str, prediction: usize) -> Row {

@@ -219,6 +219,7 @@ fn a_narrow_or_a_dark_window_shows_all_of_the_page() {
     let narrow = visit(&browser, &page, 390, &[]);
     assert_eq!(narrow["width"], json!(390));
     assert_eq!(narrow["scroll"], json!(390), "nothing sticks out");
+    assert!(narrow["verdict"].as_u64() <= Some(390), "{} is not within the window", narrow["verdict"]);
     let dark = visit(&browser, &page, 1280, &["--blink-settings=preferredColorScheme=0"]);
     assert_eq!((&dark["dark"], &dark["paper"]), (&json!(true), &json!("rgb(20, 23, 27)")));
     assert_eq!((&narrow["errors"], &dark["errors"]), (&json!([]), &json!([])));

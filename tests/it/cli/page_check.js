@@ -37,6 +37,7 @@
   seen.errorsMap = hover(0, 1);
   seen.width = window.innerWidth;
   seen.scroll = document.documentElement.scrollWidth;
+  seen.verdict = Math.max(...[...document.querySelectorAll('#verdict td, #verdict caption')].map((cell) => Math.floor(cell.getBoundingClientRect().right)));
   seen.dark = window.matchMedia('(prefers-color-scheme: dark)').matches;
   seen.paper = getComputedStyle(document.body).backgroundColor;
   seen.fetched = performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => !name.startsWith('data:'));

@@ -96,7 +96,7 @@ mod tests {
                 .map(|length| length.and_then(|length| length.parse().ok()).expect("a length"))
                 .collect();
             let png = image::load_from_memory(&figure.png).expect("PNG");
-            assert_eq!([png.width(), png.height()].map(f64::from), [2.0 * size[0], 2.0 * size[1]]);
+            assert_eq!([png.width(), png.height()], [0, 1].map(|axis: usize| (2.0 * size[axis]) as u32));
         }
         assert!(found[0].svg.contains("&lt;script") && found[13].svg.contains("runs/&lt;b&gt;"));
     }
