@@ -36,7 +36,7 @@ pub(super) struct ReportArguments {
     /// Robust accuracy that is asked for, from 0 to 1.
     #[arg(long, default_value_t = Thresholds::default().robust, value_parser = share)]
     min_robust: f64,
-    /// Largest p-value at which asymmetry is called more than chance, from 0 to 1.
+    /// Asymmetry is called more than chance below this p-value, from 0 to 1; above it the question is open.
     #[arg(long, default_value_t = Thresholds::default().significance, value_parser = share)]
     significance: f64,
     /// Robust accuracy of the worst group over that of the best one that is asked for, from 0 to 1.
