@@ -23,7 +23,9 @@
   const diverging = (value) => {
     const middle = dark.matches ? [29, 34, 40] : [247, 247, 247];
     const side = value < 0 ? BACK : THERE, size = Math.min(Math.abs(value), 1);
-    return size < 0.5 ? mix(middle, side[1], size * 2) : mix(side[1], side[0], dark.matches ? 0 : size * 2 - 1);
+    // On dark ground the end of a scale is its light colour: the dark one would look like the middle.
+    if (dark.matches) return mix(middle, side[1], size);
+    return size < 0.5 ? mix(middle, side[1], size * 2) : mix(side[1], side[0], size * 2 - 1);
   };
 
   let map, cells, view, cursor = null, sums;
@@ -98,7 +100,7 @@
     text += ` Back: ${sentence(column, row)}.`;
     if (there !== null) {
       text += ` Difference ${three(there)}`;
-      if (map.floor !== null) text += Math.abs(there) > map.floor ? `, above the ${three(map.floor)} that the largest gap has by chance` : `, no more than the ${three(map.floor)} that the largest gap has by chance`;
+      if (map.floor !== null) text += Math.abs(there) > map.floor ? `, above the ${three(map.floor)} that the largest gap has by chance on average` : `, no more than the ${three(map.floor)} that the largest gap has by chance on average`;
       text += '.';
     }
     return text;
@@ -111,7 +113,7 @@
     if (value === null) return HATCH();
     if (kind === 'heat') return rising(value / sums.most);
     const shown = diverging(value / sums.gap);
-    // Below the floor a difference is faint: it is no more than chance shows somewhere.
+    // Below the floor a difference is faint: it is no more than chance shows somewhere, on average.
     return map.floor !== null && Math.abs(value) <= map.floor ? mix(diverging(0), shown, 0.35) : shown;
   };
   const draw = (kind) => {
@@ -148,7 +150,8 @@
     draw('asym');
     const steps = [...Array(13).keys()].map((at) => at / 12);
     scale('heat-scale', steps.map(rising), ['0', 'grey: not tried', three(sums.most)]);
-    const floor = map.floor === null ? 'no noise floor' : `faint: within ${three(map.floor)}, as chance shows`;
+    const none = map.block > 1 ? 'blocks have no noise floor' : 'no noise floor';
+    const floor = map.floor === null ? none : `faint: within ${three(map.floor)}, as chance shows on average`;
     scale('asym-scale', steps.map((at) => diverging(2 * at - 1)), [three(-sums.gap), floor, three(sums.gap)]);
     for (const text of document.querySelectorAll('.map-text')) text.hidden = text.dataset.map !== map.key;
   };

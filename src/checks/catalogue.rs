@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Status;
+
 /// A check by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -143,8 +145,8 @@ impl Check {
         }
     }
 
-    /// What it means when the check does not pass.
-    pub fn meaning(self) -> &'static str {
+    /// What it means when the check does not pass; for one that can fail in two ways, what this outcome means.
+    pub fn meaning(self, status: Status) -> &'static str {
         match self {
             Self::Logits => {
                 "Cross-entropy of probabilities is a softmax of a softmax: gradients shrink and attacks look weaker than they are."
@@ -166,6 +168,9 @@ impl Check {
             }
             Self::GradientDlr => {
                 "Gradient attacks on the logits see a flat loss: a layer has no gradient (rounding, a lookup, a detour)."
+            }
+            Self::FiniteDifferences if status == Status::Warning => {
+                "Gradients are true over short changes only: the loss is bent, and each step of an attack gains less than it should."
             }
             Self::FiniteDifferences => {
                 "Gradients do not say how the model changes: they are shattered or replaced, and attacks go the wrong way."
@@ -200,8 +205,8 @@ impl Check {
         }
     }
 
-    /// What to do when the check does not pass.
-    pub fn advice(self) -> &'static str {
+    /// What to do when the check does not pass; for one that can fail in two ways, what to do about this outcome.
+    pub fn advice(self, status: Status) -> &'static str {
         match self {
             Self::Logits => {
                 "Return what goes into the softmax; if the outputs are not finite, check the weights."
@@ -218,6 +223,9 @@ impl Check {
             }
             Self::GradientCe => {
                 "Attack with `loss = \"dlr\"` or `\"margin\"`; see whether gradient-dlr passes."
+            }
+            Self::FiniteDifferences if status == Status::Warning => {
+                "Use more and smaller steps, and Square, which needs no gradient; see whether black-box passes."
             }
             Self::GradientDlr | Self::FiniteDifferences => {
                 "Attack through a differentiable stand-in for the layer (BPDA) and with Square, which needs no gradient."
@@ -266,7 +274,10 @@ mod tests {
         let names: Vec<String> = Check::ALL.iter().map(ToString::to_string).collect();
         assert_eq!((names[0].as_str(), names[20].as_str()), ("logits", "margin-versus-ce"));
         for check in Check::ALL {
-            assert!(check.meaning().ends_with('.') && check.advice().ends_with('.'), "{check}");
+            for status in [Status::Warning, Status::Failed] {
+                let (meaning, advice) = (check.meaning(status), check.advice(status));
+                assert!(meaning.ends_with('.') && advice.ends_with('.'), "{check}");
+            }
             assert!(!check.threshold().ends_with('.'), "{check}");
         }
         assert_eq!(Check::ALL.iter().filter(|check| check.is_cheap()).count(), 15);

@@ -140,12 +140,14 @@ mod tests {
     fn a_bent_loss_is_measured_nearer_and_a_rough_one_is_not() {
         // The second number is the change at 0.4 and at 0.1 grey levels.
         let judge = |changes: [(f64, f64); 2]| {
-            finite_differences(|step| vec![if step > 0.2 { changes[0] } else { changes[1] }; 3]).status
+            finite_differences(|step| vec![if step > 0.2 { changes[0] } else { changes[1] }; 3])
         };
-        assert_eq!(judge([(4.0, 3.6), (1.0, 0.1)]), Status::Passed);
-        assert_eq!(judge([(4.0, 2.4), (1.0, 0.95)]), Status::Warning);
-        assert_eq!(judge([(4.0, 2.4), (1.0, 0.6)]), Status::Failed);
-        assert_eq!(judge([(4.0, -1.0), (1.0, 1.0)]), Status::Failed);
+        assert_eq!(judge([(4.0, 3.6), (1.0, 0.1)]).status, Status::Passed);
+        let (bent, rough) = (judge([(4.0, 2.4), (1.0, 0.95)]), judge([(4.0, 2.4), (1.0, 0.6)]));
+        assert_eq!((bent.status, rough.status), (Status::Warning, Status::Failed));
+        assert!(bent.meaning.contains("bent") && rough.meaning.contains("shattered"), "{bent:#?} {rough:#?}");
+        assert!(bent.advice != rough.advice);
+        assert_eq!(judge([(4.0, -1.0), (1.0, 1.0)]).status, Status::Failed);
     }
 
     #[test]

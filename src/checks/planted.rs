@@ -246,6 +246,8 @@ fn gradients_of_another_function_are_flagged() {
     flags(Fault::WrongGradient, &[Check::FiniteDifferences, Check::BlackBox]);
 }
 
+// The loss noise that is planted is that of this fault, and of no other: the period of its ripple is two grey levels, so random
+// changes of up to eight move the margin up and down, while over a tenth of a grey level its slopes still hold.
 #[test]
 fn a_rough_loss_is_flagged() {
     let report = report(Fault::Oscillating, &pgd(""));

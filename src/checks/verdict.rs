@@ -45,8 +45,8 @@ impl Verdict {
             threshold: id.threshold().to_owned(),
             seen: seen.into(),
             status,
-            meaning: id.meaning().to_owned(),
-            advice: to_do.then(|| id.advice().to_owned()),
+            meaning: id.meaning(status).to_owned(),
+            advice: to_do.then(|| id.advice(status).to_owned()),
         }
     }
 

@@ -313,3 +313,58 @@ fn train_one(
 fn glasses(steps: usize) -> AttackConfig {
     AttackConfig::Eyeglasses(EyeglassConfig { steps, ..EyeglassConfig::default() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::ConfusionMatrix;
+
+    #[test]
+    fn the_page_shows_the_last_method_in_full_beside_the_others() {
+        let place = tempfile::tempdir().expect("a temporary folder");
+        let arguments =
+            DemoArguments { quick: true, full: false, out: place.path().to_owned(), data: None, seed: 4 };
+        let plan = Plan::of(&arguments);
+        // Of ten pictures of each class so many are recognised.
+        let report = |right: u64| {
+            let mut clean = ConfusionMatrix::new(2);
+            for class in 0..2 {
+                clean.add_images(class, class, right);
+                clean.add_images(class, 1 - class, 10 - right);
+            }
+            let counts = AuditCounts {
+                classes: vec!["a".into(), "b".into()],
+                attack: "eyeglasses".into(),
+                untargeted: Some(clean.clone()),
+                clean,
+                targeted: None,
+                outcomes: None,
+                groups: Vec::new(),
+            };
+            FairnessReport::compute(&counts, Seed::new(0), 0)
+        };
+        let reports: Vec<(&str, Vec<FairnessReport>)> = plan
+            .methods()
+            .iter()
+            .zip([3, 5, 7])
+            .map(|((name, _), right)| (*name, vec![report(right)]))
+            .collect();
+        for (name, reports) in &reports {
+            let run = place.path().join("quick/seed4").join(name).join("audit");
+            std::fs::create_dir_all(&run).expect("a directory");
+            std::fs::write(run.join("config.toml"), "").expect("written");
+            std::fs::write(run.join("metrics.json"), serde_json::to_vec(&reports[0]).expect("JSON"))
+                .expect("written");
+        }
+        conclude(&arguments, &plan, &reports, &[]).expect("written");
+        let page = std::fs::read_to_string(place.path().join("quick/report.html")).expect("a page");
+        let verdict = page.split("<section id=\"").nth(1).expect("sections");
+        assert!(verdict.starts_with("verdict") && verdict.contains(">70.0 %<"), "{verdict}");
+        let legend = page.split("<section id=\"comparison\">").nth(1).expect("a comparison");
+        let at = |name: &str| {
+            legend.find(&format!("{name}&#x2f;audit</bdi>")).unwrap_or_else(|| panic!("no {name}"))
+        };
+        assert!(["sy-far", "adversarial", "plain"].map(at).is_sorted());
+        assert!(place.path().join("quick/results.md").is_file());
+    }
+}

@@ -11,7 +11,7 @@ use crate::metrics::{
     ClassComparison, Levelling, McNemar, NamedDifference, PairedComparison, PairedCounts, RateMatrix,
     relative_rho, unpaired_differences,
 };
-use crate::report::{FlatFigure, FlatFigures};
+use crate::report::{FlatFigure, FlatFigures, p_words};
 use crate::tables::{Cells, Part};
 
 /// What the differences were computed from.
@@ -72,7 +72,7 @@ impl Difference {
     pub fn cell(&self) -> String {
         let Some(difference) = self.difference else { return "-".into() };
         let interval = self.low.zip(self.high).map(|(low, high)| format!(" [{low:+.3}, {high:+.3}]"));
-        let p = self.p_value.map(|p| if p < 0.001 { " p < 0.001".into() } else { format!(" p {p:.3}") });
+        let p = self.p_value.map(|p| format!(" {}", p_words(p)));
         format!("{difference:+.3}{}{}", interval.unwrap_or_default(), p.unwrap_or_default())
     }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::page::{Page, PlacedFigure, RunSource, Thresholds};
+use super::page::{CheckLine, PlacedFigure, RunSource, limits, notes};
 
 /// The line by which a card is known as one that may be written again.
 pub const CARD_MARK: &str = "<!-- Written by `syfar report --model-card`; changes by hand are lost. -->";
@@ -51,17 +51,16 @@ pub fn card(model: &CardModel, run: &RunSource) -> String {
         })
         .collect();
     let rows: Vec<String> = found.iter().map(|(_, name, figure)| row(name, figure)).collect();
-    let page = Page::of(std::slice::from_ref(run), &Thresholds::default());
-    let limits: Vec<String> = page.limits.iter().map(|limit| format!("- {limit}\n")).collect();
+    let limits: Vec<String> = limits(run).iter().map(|limit| format!("- {}\n", plain(limit))).collect();
     let origin: Vec<String> =
-        page.origin.iter().map(|(name, value)| format!("- {name}: {}\n", code(value))).collect();
+        run.origin.iter().map(|(name, value)| format!("- {}: {}\n", plain(name), code(value))).collect();
     let classes = metrics.get("classes").and_then(Value::as_array).map_or(0, Vec::len);
     format!(
         "---\nlibrary_name: syfar\npipeline_tag: image-classification\ntags:\n- image-classification\n\
          - adversarial-robustness\nmodel-index:\n- name: {}\n  results:\n  - task:\n      type: image-classification\n    \
          dataset:\n      name: {}\n      type: imagefolder\n    metrics:\n{}---\n{CARD_MARK}\n\n# {}\n\n\
-         An image classifier (`{}`) of {classes} classes. It takes pixels in [0, 1]; what it does to them first is in \
-         `config.json`, the weights are in `model.safetensors`.\n\n## What an audit found\n\n\
+         An image classifier ({}) of {classes} classes. It takes pixels in [0, 1]; what it does to them first is in \
+         `config.json`, the weights are in `model.safetensors`.\n\n## What an audit found\n\n{}\
          | figure | value | 95 % interval | n | by chance |\n|---|---|---|---|---|\n{}\n\
          \"By chance\" is what a perfectly symmetric classifier would show with as few pictures.\n\n## Limits\n\n{}\n\
          ## How the audit was made\n\n{}",
@@ -69,11 +68,30 @@ pub fn card(model: &CardModel, run: &RunSource) -> String {
         quoted(&model.data),
         entries.concat(),
         plain(&model.name),
-        model.architecture,
+        code(&model.architecture),
+        warnings(run),
         rows.concat(),
         limits.concat(),
         origin.concat(),
     )
+}
+
+/// What a reader has to know before the figures: checks that failed, and what is old or could not be read.
+fn warnings(run: &RunSource) -> String {
+    let lines = run.checks.iter().flat_map(|checks| &checks.lines);
+    let failed: Vec<&CheckLine> = lines.filter(|line| line.status == "failed").collect();
+    let mut text = String::new();
+    if !failed.is_empty() {
+        let checks = if failed.len() == 1 { "check" } else { "checks" };
+        text = format!("**Do not believe these figures: {} {checks} failed.**\n\n", failed.len());
+        for CheckLine { name, seen, meaning, .. } in failed {
+            text = format!("{text}- {}: {}. {}\n", code(name), plain(seen), plain(meaning));
+        }
+        text.push('\n');
+    }
+    notes(std::slice::from_ref(run))
+        .iter()
+        .fold(text, |text, note| format!("{text}Note: {}\n\n", plain(note)))
 }
 
 fn row(name: &str, figure: &PlacedFigure) -> String {
@@ -116,6 +134,7 @@ fn code(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::report::example::{clean_only, plain as report};
+    use crate::report::page::Checks;
 
     fn run(report: &crate::metrics::FairnessReport) -> RunSource {
         RunSource { metrics: serde_json::to_value(report).ok(), ..RunSource::default() }
@@ -148,6 +167,35 @@ mod tests {
             )),
             "{rest}"
         );
+    }
+
+    #[test]
+    fn failed_checks_and_notes_stand_before_the_figures_and_no_name_is_markup() {
+        let line = |name: &str, status: &str| CheckLine {
+            name: name.into(),
+            status: status.into(),
+            seen: "3 of 8 <b>".into(),
+            threshold: "any".into(),
+            meaning: "The attack is weak.".into(),
+            advice: None,
+        };
+        let lines = vec![line("noise", "failed"), line("logits", "passed")];
+        let mut source = run(&report());
+        source.checks = Some(Checks { images: 8, lines, left_out: Vec::new() });
+        source.notes = vec!["pairs.csv: no *file*".into()];
+        source.origin = vec![("SHA-256 of <i>a`.png".into(), "0`\n1".into())];
+        let about = CardModel { architecture: "x`<script>\n# y".into(), ..model() };
+        let text = card(&about, &source);
+        let at = |part: &str| text.find(part).unwrap_or_else(|| panic!("{part} is not in {text}"));
+        let order = [
+            "1 check failed.**",
+            "- `noise`: 3 of 8 \\<b\\>. The attack is weak.",
+            "Note: pairs.csv: no \\*file\\*",
+        ];
+        assert!(order.map(at).is_sorted() && at(order[2]) < at("| figure |"));
+        assert!(!text.contains("`logits`"));
+        at("An image classifier (`x <script> # y`) of 3 classes");
+        at("- SHA-256 of \\<i\\>a\\`.png: `0  1`");
     }
 
     #[test]

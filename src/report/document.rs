@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::flat::{FlatFigure, FlatFigures};
+use super::flat::{FlatFigure, FlatFigures, p_words};
 use super::markdown::line;
 use super::table::{Align, Table};
 use crate::metrics::{ConfusionFigures, GroupFigures, GroupFlow, PairGap, TargetedFigures};
@@ -238,7 +238,7 @@ fn group_table(part: &PartReport, groups: &PartGroups) -> Option<String> {
 pub fn flat_cell(figure: &FlatFigure) -> String {
     let FlatFigure { value, low, high, n, chance, p_value } = *figure;
     let interval = low.zip(high).map(|(low, high)| format!(" [{low:.3}, {high:.3}]"));
-    let p = p_value.map(|p| if p < 0.001 { "p < 0.001".to_owned() } else { format!("p {p:.3}") });
+    let p = p_value.map(p_words);
     let noise = match (chance, p) {
         (Some(chance), Some(p)) => Some(format!(" (chance {chance:.3}, {p})")),
         (Some(chance), None) => Some(format!(" (chance {chance:.3})")),

@@ -24,6 +24,11 @@ pub struct FlatFigure {
     pub p_value: Option<f64>,
 }
 
+/// A p-value in words: three digits, or that it is below a thousandth.
+pub fn p_words(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".to_owned() } else { format!("p {p:.3}") }
+}
+
 /// A list of figures in the order in which they are printed; in JSON a map.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct FlatFigures(pub Vec<(String, FlatFigure)>);

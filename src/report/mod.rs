@@ -28,7 +28,7 @@ pub use experiment::{
     Better, Cell, ExperimentInput, ExperimentTable, Family, FigureLine, MethodRuns, experiment_csv,
     experiment_markdown, experiment_terminal,
 };
-pub use flat::{FlatFigure, FlatFigures};
+pub use flat::{FlatFigure, FlatFigures, p_words};
 pub use headline::{headline, headline_markdown};
 pub use markdown::comparison as markdown_comparison;
 pub use official::OfficialReport;

@@ -1,5 +1,6 @@
 //! The card of the model that a run audited.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -11,8 +12,8 @@ use crate::run::write_file;
 /// Writes `README.md` into the directory of the model that a run audited. One that somebody else wrote stays.
 pub(super) fn write(run: &Path, source: &RunSource) -> anyhow::Result<PathBuf> {
     anyhow::ensure!(
-        source.metrics.is_some(),
-        "{} has no audit to make a model card of; finish it with --resume, or give another run",
+        source.metrics.is_some() && !source.unfinished,
+        "{} has no finished audit to make a model card of; finish it with --resume, or give another run",
         run.display()
     );
     let table: toml::Table =
@@ -25,12 +26,22 @@ pub(super) fn write(run: &Path, source: &RunSource) -> anyhow::Result<PathBuf> {
         )
     })?;
     let readme = model.join("README.md");
-    if let Ok(text) = std::fs::read_to_string(&readme) {
-        anyhow::ensure!(
-            text.contains(CARD_MARK),
+    // What is there may be of any encoding, and what cannot be read may be somebody's too.
+    match std::fs::read(&readme) {
+        Ok(there) => anyhow::ensure!(
+            String::from_utf8_lossy(&there).contains(CARD_MARK),
             "{} was not written by this program; move it away to have a model card there",
             readme.display()
-        );
+        ),
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!(
+                    "{} is there and cannot be read; move it away to have a model card there",
+                    readme.display()
+                )
+            });
+        }
     }
     let text = card(&about(&model, path("data").as_deref()), source);
     write_file(&readme, text.as_bytes())?;

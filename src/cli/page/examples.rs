@@ -64,8 +64,8 @@ pub(in crate::cli) fn keep(
     }
     let matrices =
         Counts { clean: None, untargeted: counts.untargeted.clone(), targeted: counts.targeted.clone() };
-    let targeted = counts.targeted.as_ref().is_some_and(|counts| counts.total_attempts() > 0);
-    let picked = pick(sitting, attack.name(), &worst_pairs(&matrices, KEPT), targeted)?;
+    let (targeted, pairs) = worst_pairs(&matrices, KEPT);
+    let picked = pick(sitting, attack.name(), &pairs, targeted)?;
     if picked.is_empty() {
         return Ok(());
     }
@@ -92,7 +92,7 @@ pub(in crate::cli) fn keep(
     Ok(())
 }
 
-/// The first picture of each pair that the attack turned into the other class, no picture twice.
+/// The first picture of each pair that the attack, with a target or without, turned into the other class, no picture twice.
 fn pick(
     sitting: &Sitting,
     attack: &str,

@@ -3,13 +3,15 @@
 mod card;
 mod examples;
 mod read;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::Usage;
-use crate::report::page::{Page, RunSource, Thresholds, figures, html};
+use crate::report::page::{Figure, Page, RunSource, Thresholds, figures, html};
 use crate::run::write_file;
 
 pub(super) use examples::keep;
@@ -25,7 +27,7 @@ pub(super) struct ReportArguments {
     /// The HTML file to write; report.html in the first run by default.
     #[arg(long, short)]
     out: Option<PathBuf>,
-    /// Also write the maps and curves of the first run as SVG files into this directory.
+    /// Also write the plots, those of the first run and the comparison of all, as SVG and PNG files into this directory.
     #[arg(long, value_name = "DIR")]
     figures: Option<PathBuf>,
     /// Also write a model card, README.md, into the directory of the model that the first run audited.
@@ -34,7 +36,7 @@ pub(super) struct ReportArguments {
     /// Robust accuracy that is asked for, from 0 to 1.
     #[arg(long, default_value_t = Thresholds::default().robust, value_parser = share)]
     min_robust: f64,
-    /// Largest p-value at which asymmetry is called more than chance, from 0 to 1.
+    /// Asymmetry is called more than chance below this p-value, from 0 to 1; above it the question is open.
     #[arg(long, default_value_t = Thresholds::default().significance, value_parser = share)]
     significance: f64,
     /// Robust accuracy of the worst group over that of the best one that is asked for, from 0 to 1.
@@ -65,9 +67,10 @@ pub(super) fn report(arguments: &ReportArguments) -> anyhow::Result<()> {
     }
     if let Some(place) = &arguments.figures {
         std::fs::create_dir_all(place).with_context(|| format!("cannot make {}", place.display()))?;
-        let figures = figures(&sources[0]).context("the figures could not be made")?;
-        for figure in &figures {
-            write_file(&place.join(format!("{}.svg", figure.name)), figure.svg.as_bytes())?;
+        let figures = figures(&sources).context("the figures could not be made")?;
+        for Figure { name, svg, png } in &figures {
+            write_file(&place.join(format!("{name}.svg")), svg.as_bytes())?;
+            write_file(&place.join(format!("{name}.png")), png)?;
         }
         super::say(&format!("Figures: {} in {}", figures.len(), place.display()));
     }
@@ -79,8 +82,11 @@ pub(super) fn report(arguments: &ReportArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// The first run in full, and the figures of the others.
 fn sources(runs: &[PathBuf]) -> anyhow::Result<Vec<RunSource>> {
-    runs.iter().map(|run| read::source(run)).collect()
+    let read =
+        |(place, run): (usize, &PathBuf)| if place == 0 { read::source(run) } else { read::compared(run) };
+    runs.iter().enumerate().map(read).collect()
 }
 
 /// Gives the number of bytes.

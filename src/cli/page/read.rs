@@ -18,6 +18,12 @@ const LONGEST: usize = 2000;
 /// Longest configuration that is shown, in bytes.
 const LONGEST_CONFIG: usize = 100_000;
 
+/// Most classes of a run: matrices of more do not fit into memory.
+const MOST_CLASSES: usize = 20_000;
+
+/// Most pictures or attacks of a matrix, together: sums of them stay exact as `f64`.
+const MOST_COUNTED: u64 = 1 << 40;
+
 /// What a run directory says.
 ///
 /// # Errors
@@ -27,7 +33,9 @@ pub(super) fn source(run: &Path) -> anyhow::Result<RunSource> {
     let mut notes = Vec::new();
     let mut config = std::fs::read_to_string(layout.config()).unwrap_or_default();
     let events = events(&layout.events(), &mut notes);
-    let (metrics, counts) = match metrics(&layout, &mut notes) {
+    let found = metrics(&layout, &mut notes);
+    let finished = found.is_some();
+    let (metrics, counts) = match found {
         Some(metrics) => {
             let counts = matrices(&layout, &metrics, &mut notes);
             (Some(metrics), counts)
@@ -43,6 +51,7 @@ pub(super) fn source(run: &Path) -> anyhow::Result<RunSource> {
     }
     Ok(RunSource {
         name: run.display().to_string(),
+        unfinished: !finished && metrics.is_some(),
         metrics,
         counts,
         checks,
@@ -52,6 +61,23 @@ pub(super) fn source(run: &Path) -> anyhow::Result<RunSource> {
         examples,
         notes,
     })
+}
+
+/// What a comparison needs of a run: its figures.
+///
+/// # Errors
+/// When it is no run directory.
+pub(super) fn compared(run: &Path) -> anyhow::Result<RunSource> {
+    let layout = Layout::open(run)?;
+    let mut notes = Vec::new();
+    let found = metrics(&layout, &mut notes);
+    let finished = found.is_some();
+    let metrics = found.or_else(|| {
+        let events = events(&layout.events(), &mut notes);
+        unfinished(&layout, &events, &mut notes).0
+    });
+    let unfinished = !finished && metrics.is_some();
+    Ok(RunSource { name: run.display().to_string(), metrics, unfinished, notes, ..RunSource::default() })
 }
 
 fn events(path: &Path, notes: &mut Vec<String>) -> Vec<Event> {
@@ -69,7 +95,17 @@ fn metrics(layout: &Layout, notes: &mut Vec<String>) -> Option<Value> {
     let path = layout.metrics();
     let text = std::fs::read_to_string(&path).ok()?;
     match serde_json::from_str(&text) {
-        Ok(Value::Object(found)) => Some(Value::Object(found)),
+        Ok(Value::Object(found)) => {
+            let classes = found.get("classes").and_then(Value::as_array).map_or(0, Vec::len);
+            if classes > MOST_CLASSES {
+                notes.push(format!(
+                    "{} names {classes} classes, expected at most {MOST_CLASSES}: it is not shown.",
+                    path.display()
+                ));
+                return None;
+            }
+            Some(Value::Object(found))
+        }
         Ok(_) => {
             notes.push(format!("{} is not a report of this program.", path.display()));
             None
@@ -120,16 +156,28 @@ fn matrices(layout: &Layout, metrics: &Value, notes: &mut Vec<String>) -> Counts
 fn confusion(path: &Path, classes: usize) -> Result<ConfusionMatrix, String> {
     let mut reader =
         csv::ReaderBuilder::new().has_headers(true).from_path(path).map_err(|error| error.to_string())?;
-    let mut counts = Vec::with_capacity(classes * classes);
+    let mut counts = Vec::new();
+    let mut total = 0;
     for record in reader.records() {
         let record = record.map_err(|error| error.to_string())?;
         for cell in record.iter().skip(1) {
-            counts.push(cell.parse().map_err(|_| format!("{cell:?} is no count"))?);
+            counts.push(counted(cell, &mut total)?);
         }
     }
     let found = counts.len();
     ConfusionMatrix::from_counts(classes, counts)
         .ok_or_else(|| format!("found {found} counts, expected {classes} by {classes}"))
+}
+
+/// A count, added to those before it.
+fn counted(text: &str, total: &mut u64) -> Result<u64, String> {
+    let count: u64 = text.parse().map_err(|_| format!("{text:?} is no count"))?;
+    *total = total.saturating_add(count);
+    if *total <= MOST_COUNTED {
+        Ok(count)
+    } else {
+        Err(format!("its counts are {total} and more together, expected at most {MOST_COUNTED}"))
+    }
 }
 
 /// `pairs.csv`: its rates and numbers give the counts back.
@@ -145,6 +193,7 @@ fn success(path: &Path, classes: &[String]) -> Result<SuccessMatrix, String> {
     let [there, there_n, back, back_n] =
         [column("success_ij")?, column("n_ij")?, column("success_ji")?, column("n_ji")?];
     let mut counts = SuccessMatrix::new(classes.len());
+    let mut total = 0;
     let mut record = csv::StringRecord::new();
     while reader.read_record(&mut record).map_err(|error| error.to_string())? {
         let class = |at: usize| {
@@ -158,9 +207,11 @@ fn success(path: &Path, classes: &[String]) -> Result<SuccessMatrix, String> {
             if record[n].is_empty() {
                 continue;
             }
-            let wrong = |at: usize| format!("{:?} in the column {} is no number", &record[at], &names[at]);
-            let attempts: u64 = record[n].parse().map_err(|_| wrong(n))?;
-            let rate: f64 = record[rate].parse().map_err(|_| wrong(rate))?;
+            let attempts = counted(&record[n], &mut total)
+                .map_err(|error| format!("in the column {}: {error}", &names[n]))?;
+            let rate: f64 = record[rate]
+                .parse()
+                .map_err(|_| format!("{:?} in the column {} is no number", &record[rate], &names[rate]))?;
             let successes = (rate * attempts as f64).round() as u64;
             counts.add_attacks(from, to, attempts, successes.min(attempts));
         }
@@ -170,13 +221,17 @@ fn success(path: &Path, classes: &[String]) -> Result<SuccessMatrix, String> {
 
 /// The figures of the rows so far, without intervals that take draws.
 fn unfinished(layout: &Layout, events: &[Event], notes: &mut Vec<String>) -> (Option<Value>, Counts) {
-    let start = events.iter().rev().find(|event| event.kind == "audit_start");
-    let Some(classes) = start.and_then(|event| class_names(&event.data)) else {
+    let start = events.iter().rev().find(|event| event.kind == "audit_start").map(|event| &event.data);
+    let Some(classes) = start.and_then(class_names) else {
         let kind =
             if events.iter().any(|event| event.kind == "train_start") { "a training" } else { "a run" };
         notes.push(format!("This is {kind} without an audit."));
         return (None, Counts::default());
     };
+    if classes.len() > MOST_CLASSES {
+        notes.push(format!("The log names {} classes, expected at most {MOST_CLASSES}.", classes.len()));
+        return (None, Counts::default());
+    }
     let counted = read_rows(&layout.predictions())
         .and_then(|rows| audit::Counts::from_rows(rows, classes.len()).map(|counts| (counts, classes)));
     let (counts, classes) = match counted {
@@ -188,12 +243,14 @@ fn unfinished(layout: &Layout, events: &[Event], notes: &mut Vec<String>) -> (Op
     };
     notes.push(format!(
         "The audit is not finished: these are the figures of the {} clean pictures and of the attacks so far, without noise \
-         floors. The same command with --resume goes on.",
+         floors. Figures of groups, and results of attacks that come later, targeted ones last, are not there yet. The same \
+         command with --resume goes on.",
         counts.clean.total()
     ));
-    // An attack whose name another one begins with is the audit's own; the others are points of curves.
-    let own = counts.attacks.iter().next().map(|(name, counts)| (name.clone(), counts.clone()));
-    let (attack, of_attack) = own.unwrap_or_default();
+    // The other attacks are points of curves. A log of an older version does not name the audit's own.
+    let named = start.and_then(|start| start.get("attack")?.as_str()).map(ToOwned::to_owned);
+    let attack = named.or_else(|| counts.attacks.keys().next().cloned()).unwrap_or_default();
+    let of_attack = counts.attacks.get(&attack).cloned().unwrap_or_default();
     let given = AuditCounts {
         classes,
         attack,

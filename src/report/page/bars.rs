@@ -11,6 +11,8 @@ const LISTED: usize = 20;
 /// A list of classes with a figure each.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Bars {
+    /// `untargeted` or `targeted`.
+    pub key: &'static str,
     /// What is shown.
     pub title: &'static str,
     /// How to read it.
@@ -98,7 +100,15 @@ fn bars(metrics: &Value, classes: &[String], place: &Place) -> Option<Bars> {
     let ends = bars.iter().map(|bar| bar.figure.number.high.unwrap_or(bar.figure.number.value));
     // Shares of many classes are all small: a scale of its own, never above 1.
     let full = ends.fold(0.0, f64::max).clamp(0.05, 1.0);
-    (!bars.is_empty()).then_some(Bars { title: place.title, note: place.note, classes: bars, more, full })
+    let key = if place.path.starts_with("/targeted") { "targeted" } else { "untargeted" };
+    (!bars.is_empty()).then_some(Bars {
+        key,
+        title: place.title,
+        note: place.note,
+        classes: bars,
+        more,
+        full,
+    })
 }
 
 #[cfg(test)]

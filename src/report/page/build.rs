@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::data::{AccuracyRow, FigureRow, MapText};
+use super::data::{AccuracyRow, FigureRow, MapText, Overall};
 use super::matrix::{Map, MapData, maps};
 use super::pairs::{telling, worst};
 use super::source::{Counts, RunSource};
@@ -40,18 +40,19 @@ impl Page {
         let metrics = run.metrics.as_ref().unwrap_or(&Value::Null);
         let classes = class_names(metrics);
         let counts = fitting(&run.counts, classes.len());
-        let floor = |key: &str| noise(metrics, key);
-        let data = maps(&classes, &counts, floor);
+        let data = maps(&classes, &counts, |key| noise(metrics, key));
         let telling = telling(&counts);
         let pairs = telling.as_ref().map(|(_, pairs)| worst(&classes, pairs, &run.examples));
         Self {
             title: run.name.clone(),
             version: env!("CARGO_PKG_VERSION"),
+            unfinished: run.unfinished,
             thresholds: *thresholds,
-            notes: notes(runs, metrics),
+            notes: notes(runs),
             verdict: Verdict::of(metrics, run.checks.as_ref(), thresholds),
             checks: run.checks.clone(),
             accuracy: accuracy(metrics),
+            overall: overall(metrics),
             symmetry: symmetry(metrics),
             maps: data.maps.iter().map(|map| words(map, &data, metrics)).collect(),
             pairs_targeted: telling.is_some_and(|(targeted, _)| targeted),
@@ -64,7 +65,7 @@ impl Page {
             comparison: comparison::comparison(runs),
             origin: run.origin.clone(),
             config: run.config.clone(),
-            limits: limits(metrics, &counts, run),
+            limits: limits(run),
             data,
         }
     }
@@ -89,7 +90,9 @@ fn noise(metrics: &Value, key: &str) -> Option<f64> {
     PlacedFigure::at(metrics, &format!("/{key}/symmetry/largest_gap/gap"))?.number.chance
 }
 
-fn notes(runs: &[RunSource], metrics: &Value) -> Vec<String> {
+/// What a reader of these runs has to know first.
+pub(in crate::report) fn notes(runs: &[RunSource]) -> Vec<String> {
+    let metrics = runs.first().and_then(|run| run.metrics.as_ref()).unwrap_or(&Value::Null);
     let mut notes = Vec::new();
     for run in runs {
         let name = if runs.len() > 1 { format!("{}: ", run.name) } else { String::new() };
@@ -115,6 +118,16 @@ fn notes(runs: &[RunSource], metrics: &Value) -> Vec<String> {
         _ => {}
     }
     notes
+}
+
+/// The accuracies that those of groups stand beside.
+fn overall(metrics: &Value) -> Overall {
+    let at = |path: &str| PlacedFigure::at(metrics, path);
+    Overall {
+        clean: at("/clean/robustness/macro_accuracy"),
+        robust: at("/untargeted/robustness/macro_accuracy"),
+        robust_images: at("/untargeted/robustness/micro_accuracy"),
+    }
 }
 
 fn accuracy(metrics: &Value) -> Vec<AccuracyRow> {
@@ -159,13 +172,16 @@ fn words(map: &Map, data: &MapData, metrics: &Value) -> MapText {
             );
         }
     }
-    if let Some(floor) = map.floor {
-        text = format!("{text} By chance alone the largest gap would be {floor:.3} on average.");
+    if let Some(floor) = noise(metrics, map.key) {
+        text =
+            format!("{text} By chance alone the largest gap of two classes would be {floor:.3} on average.");
     }
     MapText { key: map.key, title, text }
 }
 
-fn limits(metrics: &Value, counts: &Counts, run: &RunSource) -> Vec<String> {
+/// What the figures of a run cannot tell.
+pub(in crate::report) fn limits(run: &RunSource) -> Vec<String> {
+    let metrics = run.metrics.as_ref().unwrap_or(&Value::Null);
     let mut limits = vec![
         "An attack shows that a picture can be turned; that it fails does not show that none can. Another or a stronger \
          attack may turn more."
@@ -179,10 +195,9 @@ fn limits(metrics: &Value, counts: &Counts, run: &RunSource) -> Vec<String> {
         "A classifier that guesses is perfectly symmetric: asymmetry says something only next to accuracy.".to_owned(),
         "Figures are compared with thresholds. Whether a use of the classifier is fair is not a figure.".to_owned(),
     ];
-    let fewest = counts
-        .clean
-        .as_ref()
-        .and_then(|clean| (0..clean.classes()).map(|class| clean.row_total(class)).min());
+    let classes = class_names(metrics).len();
+    let clean = run.counts.clean.as_ref().filter(|clean| clean.classes() == classes);
+    let fewest = clean.and_then(|clean| (0..clean.classes()).map(|class| clean.row_total(class)).min());
     if let Some(fewest) = fewest.filter(|&fewest| fewest < 20) {
         limits.insert(
             0,

@@ -19,12 +19,16 @@ pub struct Page {
     /// Version of the program that wrote it.
     pub(super) version: &'static str,
     pub(super) thresholds: Thresholds,
+    /// Whether the audit goes on, so that what is missing may still come.
+    pub(super) unfinished: bool,
     /// What a reader has to know first: what is missing, unfinished or old.
     pub(super) notes: Vec<String>,
     pub(super) verdict: Verdict,
     pub(super) checks: Option<Checks>,
     /// Clean and under attack.
     pub(super) accuracy: Vec<AccuracyRow>,
+    /// Of all classes, beside those of groups.
+    pub(super) overall: Overall,
     pub(super) symmetry: Vec<FigureRow>,
     /// What the heat maps show in words, one for each matrix.
     pub(super) maps: Vec<MapText>,
@@ -38,9 +42,9 @@ pub struct Page {
     pub(super) training: Vec<Chart>,
     pub(super) comparison: Option<Comparison>,
     /// How the run came about: name and value.
-    pub(in crate::report) origin: Vec<(String, String)>,
+    pub(super) origin: Vec<(String, String)>,
     pub(super) config: String,
-    pub(in crate::report) limits: Vec<String>,
+    pub(super) limits: Vec<String>,
     /// The matrices, for the script.
     #[serde(skip)]
     pub(super) data: MapData,
@@ -52,6 +56,17 @@ pub(super) struct AccuracyRow {
     pub name: &'static str,
     pub clean: Option<PlacedFigure>,
     pub attacked: Option<PlacedFigure>,
+}
+
+/// Accuracies of all classes together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(super) struct Overall {
+    /// Mean clean accuracy of the classes.
+    pub clean: Option<PlacedFigure>,
+    /// Mean robust accuracy of the classes.
+    pub robust: Option<PlacedFigure>,
+    /// Robust accuracy of the pictures.
+    pub robust_images: Option<PlacedFigure>,
 }
 
 /// A figure with its name.

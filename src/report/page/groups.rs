@@ -14,6 +14,8 @@ pub(super) struct GroupTable {
     pub groups: Vec<GroupRow>,
     /// Accuracy of the best group minus that of the worst, clean and under attack.
     pub disparity: [Option<PlacedFigure>; 2],
+    /// Mean robust accuracy of the best group, where it is above 0.
+    pub best: Option<f64>,
     /// The worst group's robust accuracy over the best one's: follows from the two.
     pub ratio: Option<f64>,
     /// The two groups whose flow of errors under the attack differs most: from, to and the difference.
@@ -86,6 +88,7 @@ fn table(metrics: &Value, path: &str) -> Option<GroupTable> {
     Some(GroupTable {
         column,
         disparity: ["clean", "untargeted"].map(|goal| at(format!("/{goal}/class_macro/disparity"))),
+        best: (best > 0.0).then_some(best),
         ratio: (known.len() > 1 && best > 0.0).then(|| worst / best),
         flow: flow("/untargeted/flow"),
         targeted_flow: flow("/targeted"),

@@ -8,6 +8,7 @@ use minijinja::value::{Serde, Value};
 use minijinja::{Environment, context};
 
 use super::Page;
+use crate::report::p_words;
 
 const TEMPLATE: &str = include_str!("../../../assets/report/page.html");
 const STYLE: &str = include_str!("../../../assets/report/page.css");
@@ -22,10 +23,7 @@ pub fn html(page: &Page) -> Result<String, minijinja::Error> {
     environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
     environment.add_filter("three", |value: f64| format!("{value:.3}"));
     environment.add_filter("percent", |value: f64| format!("{:.1} %", 100.0 * value));
-    environment.add_filter(
-        "p",
-        |value: f64| if value < 0.001 { "p < 0.001".to_owned() } else { format!("p {value:.3}") },
-    );
+    environment.add_filter("p", p_words);
     environment.add_filter("width", |value: f64, full: f64| {
         format!("{:.2}", (100.0 * value / full).clamp(0.0, 100.0))
     });

@@ -39,7 +39,8 @@ pub(super) struct Map {
     pub size: usize,
     /// The counts: under `all` for a whole matrix in the order of the classes, else one for each order.
     pub cells: BTreeMap<&'static str, Cells>,
-    /// What the largest gap would be by chance, if it was computed.
+    /// What the largest gap would be by chance on average, if it was computed. It is of pairs of single classes, so blocks have
+    /// none: the mean of many pairs has less noise than one.
     pub floor: Option<f64>,
 }
 
@@ -90,7 +91,7 @@ fn map(key: &'static str, classes: &[String], pairs: &Pairs, floor: Option<f64>)
     }
     let block = number.div_ceil(MOST_BLOCKS);
     let cells = orders.iter().map(|(name, order)| (*name, pairs.blocks(order, block))).collect();
-    Map { key, orders, block, size: number.div_ceil(block), cells, floor }
+    Map { key, orders, block, size: number.div_ceil(block), cells, floor: None }
 }
 
 /// Counts of ordered pairs of classes, row by row.
@@ -147,8 +148,7 @@ impl Pairs {
             let mut others =
                 (0..self.classes).filter(|&to| to != from).map(|to| self.tries[from * self.classes + to]);
             let first = others.next()?;
-            let diagonal = self.tries[from * self.classes + from];
-            (others.all(|tried| tried == first) && (diagonal == first || diagonal == 0)).then_some(first)
+            others.all(|tried| tried == first).then_some(first)
         };
         let rows: Option<Vec<u64>> = (0..self.classes).map(row).collect();
         let own = (0..self.classes).map(|class| self.tries[class * self.classes + class]).collect();
@@ -197,6 +197,11 @@ mod tests {
         assert_eq!(map.cells["all"].tries, [3; 4]);
         assert_eq!(map.cells["all"].own, [0; 4]);
         assert_eq!(map.cells["all"].hits[..8], [0, 3, 0, 0, 0, 0, 3, 0]);
+        let mut own = ring(4);
+        own.add(1, 1, true);
+        let data = maps(&names(4), &Counts { targeted: Some(own), ..Counts::default() }, |_| None);
+        let cells = &data.maps[0].cells["all"];
+        assert_eq!((&cells.tries[..], &cells.own[..]), (&[3; 4][..], &[0, 1, 0, 0][..]));
         let mut uneven = ring(4);
         uneven.add(0, 2, true);
         let data = maps(&names(4), &Counts { targeted: Some(uneven), ..Counts::default() }, |_| None);
@@ -208,9 +213,11 @@ mod tests {
         let number = MOST_WHOLE + 7;
         let counts = ring(number);
         let (hits, tries) = (counts.total_successes(), counts.total_attempts());
-        let data = maps(&names(number), &Counts { targeted: Some(counts), ..Counts::default() }, |_| None);
+        let counts = Counts { targeted: Some(counts), ..Counts::default() };
+        let data = maps(&names(number), &counts, |_| Some(0.25));
         let map = &data.maps[0];
         assert!(map.block > 1 && map.size <= MOST_BLOCKS);
+        assert_eq!(map.floor, None, "that of single pairs is not that of blocks");
         for cells in map.cells.values() {
             assert_eq!(cells.hits.iter().sum::<u64>(), hits);
             assert_eq!(cells.tries.iter().sum::<u64>(), tries);

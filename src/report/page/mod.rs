@@ -21,6 +21,7 @@ mod source;
 mod tests;
 mod verdict;
 
+pub(super) use build::{limits, notes};
 pub use data::Page;
 pub use figures::{Figure, figures};
 pub use html::html;

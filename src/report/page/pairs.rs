@@ -37,13 +37,16 @@ pub(super) struct Pictures {
     pub attacked: String,
     /// The change, ten times as large.
     pub change: String,
+    /// The three as files.
+    #[serde(skip)]
+    pub files: [Vec<u8>; 3],
 }
 
 impl Pictures {
     fn of(example: &Example) -> Self {
         let [clean, attacked, change] =
             example.pictures.each_ref().map(|png| format!("data:image/png;base64,{}", base64(png)));
-        Self { image: example.image.clone(), clean, attacked, change }
+        Self { image: example.image.clone(), clean, attacked, change, files: example.pictures.clone() }
     }
 }
 
@@ -53,9 +56,10 @@ pub(super) fn worst(classes: &[String], counts: &Pairs, examples: &[Example]) ->
 }
 
 /// The worst pairs of a run, at most so many, as indices of classes: those of its targeted attacks, or of its errors
-/// where there are none. In each the first class is more often taken for the second than the other way round.
-pub fn worst_pairs(counts: &Counts, most: usize) -> Vec<(usize, usize)> {
-    telling(counts).map(|(_, pairs)| ranked(&pairs, most)).unwrap_or_default()
+/// where there are none; and whether they are of targeted attacks. In each the first class is more often taken for the second
+/// than the other way round.
+pub fn worst_pairs(counts: &Counts, most: usize) -> (bool, Vec<(usize, usize)>) {
+    telling(counts).map(|(targeted, pairs)| (targeted, ranked(&pairs, most))).unwrap_or_default()
 }
 
 /// The most telling matrix, and whether it is of targeted attacks.
@@ -114,7 +118,7 @@ fn pair(classes: &[String], counts: &Pairs, examples: &[Example], (from, to): (u
 }
 
 /// Base64 (RFC 4648) with padding.
-fn base64(bytes: &[u8]) -> String {
+pub(super) fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for three in bytes.chunks(3) {
@@ -131,6 +135,7 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::SuccessMatrix;
     use crate::report::example::success;
 
     fn names() -> Vec<String> {
@@ -169,14 +174,19 @@ mod tests {
         assert_eq!((shown.image.as_str(), shown.clean.as_str()), ("a.png", "data:image/png;base64,AQ=="));
         assert!(found[0].example.is_none());
         let counts = Counts { targeted: Some(counts), ..Counts::default() };
-        assert_eq!(worst_pairs(&counts, 2), [(0, 1), (2, 1)]);
-        assert!(worst_pairs(&counts, 0).is_empty() && worst_pairs(&Counts::default(), 9).is_empty());
+        assert_eq!(worst_pairs(&counts, 2), (true, vec![(0, 1), (2, 1)]));
+        assert_eq!(worst_pairs(&counts, 0), (true, Vec::new()));
+        assert_eq!(worst_pairs(&Counts::default(), 9), (false, Vec::new()));
+        let errors = crate::report::example::confusion([[8, 2, 0], [0, 10, 0], [0, 0, 10]]);
+        let counts =
+            Counts { clean: Some(errors), targeted: Some(SuccessMatrix::new(3)), ..Counts::default() };
+        assert_eq!(worst_pairs(&counts, 9), (false, vec![(0, 1)]), "nothing was attacked with a target");
     }
 
     #[test]
     fn a_list_is_bounded_and_keeps_the_largest() {
         let number = 12;
-        let mut counts = crate::metrics::SuccessMatrix::new(number);
+        let mut counts = SuccessMatrix::new(number);
         for from in 0..number {
             for to in 0..number {
                 (0..40).for_each(|attack| counts.add(from, to, from < to && attack < from + 2 * to));

@@ -23,6 +23,8 @@ pub struct RunSource {
     pub training: Vec<TrainingEpoch>,
     /// Pictures of the worst pairs.
     pub examples: Vec<Example>,
+    /// Whether the audit goes on: its figures are those of the rows so far.
+    pub unfinished: bool,
     /// What a reader has to know about this run: that it is not finished, or that a file could not be read.
     pub notes: Vec<String>,
 }

@@ -64,6 +64,7 @@ pub(super) fn run(classes: Vec<String>) -> RunSource {
         config: "seed = 0\n# </pre>".into(),
         training: vec![epoch(1), epoch(2)],
         examples: vec![Example { from: 1, to: 0, image: "a".into(), pictures: [vec![1], vec![2], vec![3]] }],
+        unfinished: false,
         notes: Vec::new(),
     }
 }
@@ -248,6 +249,38 @@ fn what_is_missing_is_said_and_the_rest_is_shown() {
         numbers_are_those_of(&html, run.metrics.as_ref().unwrap_or(&Value::Null));
     }
     assert!(page(&[]).contains("There are no figures"));
+}
+
+#[test]
+fn what_an_unfinished_audit_has_not_yet_is_not_said_to_be_left_out() {
+    let mut begun = run(hostile());
+    begun.unfinished = true;
+    begun.counts.targeted = None;
+    let metrics = begun.metrics.as_mut().expect("there");
+    (metrics["targeted"], metrics["groups"]) = (Value::Null, Value::Null);
+    let html = page(&[begun]);
+    assert!(html.contains("no targeted attacks yet") && html.contains("when the audit is finished"));
+    assert!(!html.contains("--targets all") && !html.contains("No groups of classes were given"));
+}
+
+#[test]
+fn accuracies_beside_those_of_groups_are_of_all_classes_whatever_else_is_missing() {
+    let mut old = run(hostile());
+    let metrics = old.metrics.as_mut().expect("there");
+    for goal in ["clean", "untargeted"] {
+        metrics[goal]["robustness"]["micro_accuracy"] = Value::Null;
+    }
+    let html = page(&[old]);
+    let row = html
+        .split("<tr class=\"overall\">")
+        .nth(1)
+        .and_then(|rest| rest.split("</tr>").next())
+        .expect("a row");
+    for (cell, path) in [(2, "clean/robustness/macro"), (3, "untargeted/robustness/macro"), (6, "not known")]
+    {
+        let text = row.split("<td>").nth(cell).expect("a cell").replace("&#x2f;", "/");
+        assert!(text.contains(path), "{cell}: {text}");
+    }
 }
 
 #[test]

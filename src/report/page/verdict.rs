@@ -5,13 +5,14 @@ use serde_json::Value;
 
 use super::source::Checks;
 use super::{PlacedFigure, groups};
+use crate::report::p_words;
 
 /// What figures are held against. They are conventions, not laws: a use of a classifier may need others.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Thresholds {
     /// Robust accuracy is at least this, in `[0, 1]`.
     pub robust: f64,
-    /// Asymmetry is called more than chance below this p-value.
+    /// Asymmetry is called more than chance below this p-value. Above it nothing is shown, neither way.
     pub significance: f64,
     /// The worst group has at least this part of the best group's robust accuracy, in `[0, 1]`.
     pub ratio: f64,
@@ -104,22 +105,27 @@ fn of_checks(checks: Option<&Checks>, failed: &[String]) -> Condition {
 }
 
 /// A rate reaches a threshold when its interval lies above, misses it when it lies below, and is undecided between.
+fn reaches(low: f64, high: f64, asked: f64) -> Option<bool> {
+    if low >= asked {
+        Some(true)
+    } else if high < asked {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+/// What is said of a figure whose interval holds its threshold.
+const OPEN: &str = "; with so few pictures it is open";
+
 fn of_robust(robust: Option<&PlacedFigure>, thresholds: &Thresholds) -> Condition {
     let asked = thresholds.robust;
     let (low, high) = robust.map_or((None, None), |figure| {
         (figure.number.low.or(Some(figure.number.value)), figure.number.high.or(Some(figure.number.value)))
     });
-    let met = low.zip(high).and_then(|(low, high)| {
-        if low >= asked {
-            Some(true)
-        } else if high < asked {
-            Some(false)
-        } else {
-            None
-        }
-    });
+    let met = low.zip(high).and_then(|(low, high)| reaches(low, high, asked));
     let found = robust.map(|figure| {
-        let open = if met.is_none() { "; with so few pictures it is open" } else { "" };
+        let open = if met.is_none() { OPEN } else { "" };
         match figure.number.low.zip(figure.number.high) {
             Some((low, high)) => {
                 format!("{:.3}, 95 % interval {low:.3} to {high:.3}{open}", figure.number.value)
@@ -130,26 +136,42 @@ fn of_robust(robust: Option<&PlacedFigure>, thresholds: &Thresholds) -> Conditio
     Condition { asked: format!("Robust accuracy is at least {asked}"), found, met }
 }
 
+/// A small p-value shows asymmetry. A large one shows nothing: pictures may be too few to tell.
 fn of_asymmetry(asymmetry: Option<&PlacedFigure>, thresholds: &Thresholds) -> Condition {
     let p = asymmetry.and_then(|figure| figure.number.p_value);
+    let shown = p.map(|p| p < thresholds.significance);
+    let open = if shown == Some(false) { ", not shown either way" } else { "" };
     Condition {
         asked: format!(
             "Asymmetry is no more than chance would show (p at least {})",
             thresholds.significance
         ),
-        found: p.map(|p| if p < 0.001 { "p < 0.001".to_owned() } else { format!("p {p:.3}") }),
-        met: p.map(|p| p >= thresholds.significance),
+        found: p.map(|p| format!("{}{open}", p_words(p))),
+        met: shown.filter(|&shown| shown).map(|_| false),
     }
 }
 
+/// The ratio has no interval of its own: that of the difference between the two groups, over the best group's accuracy, stands
+/// in for it. So a difference that may be 0 never misses a threshold.
 fn of_groups(metrics: &Value, thresholds: &Thresholds) -> Vec<Condition> {
-    let condition = |table: groups::GroupTable| Condition {
-        asked: format!(
-            "{}: the worst group has at least {} of the best one's robust accuracy",
-            table.column, thresholds.ratio
-        ),
-        found: table.ratio.map(|ratio| format!("{ratio:.3}")),
-        met: table.ratio.map(|ratio| ratio >= thresholds.ratio),
+    let condition = |table: groups::GroupTable| {
+        let disparity = table.disparity[1].as_ref().map(|figure| figure.number);
+        let ends = disparity
+            .zip(table.best)
+            .and_then(|(disparity, best)| Some((1.0 - disparity.high? / best, 1.0 - disparity.low? / best)));
+        let met = table.ratio.and_then(|ratio| {
+            let (low, high) = ends.unwrap_or((ratio, ratio));
+            reaches(low, high, thresholds.ratio)
+        });
+        let open = if met.is_none() { OPEN } else { "" };
+        Condition {
+            asked: format!(
+                "{}: the worst group has at least {} of the best one's robust accuracy",
+                table.column, thresholds.ratio
+            ),
+            found: table.ratio.map(|ratio| format!("{ratio:.3}{open}")),
+            met,
+        }
     };
     groups::tables(metrics).into_iter().map(condition).collect()
 }
@@ -169,7 +191,7 @@ mod tests {
         let found = verdict(&plain(), None);
         assert_eq!(
             found.conditions.iter().map(|one| one.met).collect::<Vec<_>>(),
-            [None, Some(false), Some(false), Some(false)]
+            [None, Some(false), Some(false), None]
         );
         assert_eq!(found.attack.as_deref(), Some("glasses"));
         assert!(found.targeted);
@@ -178,6 +200,22 @@ mod tests {
         assert_eq!(open.conditions[1].met, None);
         assert!(open.conditions[1].found.as_ref().expect("attacked").contains("it is open"));
         assert_eq!(open.conditions[2].met, None, "no draws, no p-value");
+    }
+
+    #[test]
+    fn what_may_be_chance_is_open_and_never_met_or_missed() {
+        let found = |p: f64, [low, high]: [f64; 2]| {
+            let mut metrics = serde_json::to_value(plain()).expect("JSON");
+            metrics["targeted"]["symmetry"]["a1_normalised"]["noise"]["p_value"] = p.into();
+            let disparity = &mut metrics["groups"][0]["untargeted"]["class_macro"]["disparity"];
+            (disparity["low"], disparity["high"]) = (low.into(), high.into());
+            let conditions = Verdict::of(&metrics, None, &Thresholds::default()).conditions;
+            ((conditions[2].found.clone().expect("p"), conditions[2].met), conditions[3].met)
+        };
+        // The best group has 0.5, so four fifths of it are missed by a difference above 0.1.
+        assert_eq!(found(0.049, [0.2, 0.5]), (("p 0.049".to_owned(), Some(false)), Some(false)));
+        assert_eq!(found(0.05, [0.0, 0.5]), (("p 0.050, not shown either way".to_owned(), None), None));
+        assert_eq!(found(0.0, [0.0, 0.05]), (("p < 0.001".to_owned(), Some(false)), Some(true)));
     }
 
     #[test]

@@ -68,6 +68,15 @@ fn a_whole_experiment_is_made_skipped_and_held_to_its_file() {
     for file in ["table.md", "table.csv", "table.json", "faces/small/sy-far/search/choice.json"] {
         assert!(out.join(file).is_file(), "{file} is missing");
     }
+    // The page of the methods compares the audits of the first seed, and each audit has its own.
+    let page = fs::read_to_string(out.join("faces/small/report.html")).expect("a page");
+    let compared = page.split("<section id=\"comparison\">").nth(1).expect("a comparison");
+    for method in ["standard", "sy-far"] {
+        let name = format!("small&#x2f;{method}&#x2f;seed-1&#x2f;audit</bdi>");
+        assert!(compared.contains(&name), "{method}");
+        assert!(out.join("faces/small").join(method).join("seed-2/audit/report.html").is_file(), "{method}");
+    }
+    assert!(!compared.contains("seed-2"));
     let json = fs::read_to_string(out.join("table.json")).expect("JSON");
     let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["tables"][0]["seeds"], serde_json::json!([[1, 2], [1, 2]]));

@@ -219,9 +219,30 @@ fn a_narrow_or_a_dark_window_shows_all_of_the_page() {
     let narrow = visit(&browser, &page, 390, &[]);
     assert_eq!(narrow["width"], json!(390));
     assert_eq!(narrow["scroll"], json!(390), "nothing sticks out");
+    assert!(narrow["verdict"].as_u64() <= Some(390), "{} is not within the window", narrow["verdict"]);
     let dark = visit(&browser, &page, 1280, &["--blink-settings=preferredColorScheme=0"]);
     assert_eq!((&dark["dark"], &dark["paper"]), (&json!(true), &json!("rgb(20, 23, 27)")));
     assert_eq!((&narrow["errors"], &dark["errors"]), (&json!([]), &json!([])));
+    // The largest gap has the light end of the scale, one of half its size (3 of 7 against 6 of 7) is half way there, and faint
+    // because it is within the noise floor.
+    let names = strings(&dark["texts"]["name"]);
+    let classes = hostile();
+    let place = |class: usize| {
+        let own = |at: usize| {
+            names[at * classes.len() + at].starts_with(&format!("\u{2068}{}\u{2069} ", classes[class]))
+        };
+        (0..classes.len()).find(|&at| own(at)).expect("a class")
+    };
+    let colour = |from: usize, to: usize| &dark["gaps"][place(from) * classes.len() + place(to)];
+    assert_eq!(colour(2, 4), &json!([241, 163, 64]));
+    assert_eq!((successes(0, 2), successes(2, 0)), (4, 1));
+    let mix = |from: [f64; 3], to: [f64; 3], part: f64| {
+        [0, 1, 2].map(|level: usize| (from[level] + (to[level] - from[level]) * part).round())
+    };
+    let ground = [29.0, 34.0, 40.0];
+    let half = (4.0 / 7.0 - 1.0 / 7.0) / (1.0 - 1.0 / 7.0);
+    let faint = mix(ground, mix(ground, [241.0, 163.0, 64.0], half), 0.35).map(|level| level as u8);
+    assert_eq!(colour(0, 2), &json!(faint));
 }
 
 #[test]
@@ -236,6 +257,7 @@ fn a_page_of_many_classes_works() {
     assert_eq!(seen["errors"], json!([]));
     // Blocks of two classes: four pairs of seven attacks.
     let texts = strings(&seen["texts"]["name"]);
+    assert!(texts.iter().all(|text| !text.contains("by chance")), "blocks have no noise floor");
     let hits: u64 = [(0, 2), (0, 3), (1, 2), (1, 3)].into_iter().map(|(from, to)| successes(from, to)).sum();
     assert!(
         texts[1].contains("person 0 … person 1") && texts[1].contains(&format!("{hits} of 28 attacks")),
@@ -253,6 +275,10 @@ fn figures_and_a_model_card_are_written_when_asked_for() {
     let words = ["report", text(&run), "--figures", text(&plots), "--model-card"];
     assert!(fail(1, &words).contains("is not there"), "no model");
     assert!(fs::read_to_string(plots.join("targeted_rate.svg")).expect("a figure").starts_with("<svg"));
+    // The map, its title, names and scale, at two pixels a unit.
+    let map = image::open(plots.join("targeted_rate.png")).expect("a figure").to_rgb8();
+    assert_eq!(map.dimensions(), (1400, 1224));
+    assert!(map.pixels().any(|pixel| pixel.0 == [255, 234, 70]), "the largest rate has the last colour");
     fs::create_dir_all(&model).expect("a directory");
     fs::write(model.join("config.json"), "{\"architecture\": \"face_cnn\"}").expect("written");
     fs::write(run.join("config.toml"), format!("model = {:?}\n", text(&model))).expect("written");

@@ -14,9 +14,9 @@
     control.value = value;
     control.dispatchEvent(new Event('change'));
   };
-  const colour = (row, column) => {
-    const at = (cell) => Math.floor((cell + 0.4) / size * canvas.width);
-    return [...canvas.getContext('2d').getImageData(at(column), at(row), 1, 1).data.slice(0, 3)];
+  const colour = (map, row, column) => {
+    const at = (cell) => Math.floor((cell + 0.4) / size * map.width);
+    return [...map.getContext('2d').getImageData(at(column), at(row), 1, 1).data.slice(0, 3)];
   };
   for (const order of ['name', 'cluster', 'gap']) {
     choose('order', order);
@@ -25,7 +25,11 @@
   }
   choose('order', 'name');
   seen.colours = [];
-  for (let row = 0; row < Math.min(size, 8); row++) for (let column = 0; column < Math.min(size, 8); column++) seen.colours.push(colour(row, column));
+  seen.gaps = [];
+  for (let row = 0; row < Math.min(size, 8); row++) for (let column = 0; column < Math.min(size, 8); column++) {
+    seen.colours.push(colour(canvas, row, column));
+    seen.gaps.push(colour(document.getElementById('asym'), row, column));
+  }
   canvas.focus();
   for (const key of ['ArrowRight', 'ArrowRight', 'ArrowDown']) canvas.dispatchEvent(new KeyboardEvent('keydown', { key }));
   seen.keys = output.textContent;
@@ -33,6 +37,7 @@
   seen.errorsMap = hover(0, 1);
   seen.width = window.innerWidth;
   seen.scroll = document.documentElement.scrollWidth;
+  seen.verdict = Math.max(...[...document.querySelectorAll('#verdict td, #verdict caption')].map((cell) => Math.floor(cell.getBoundingClientRect().right)));
   seen.dark = window.matchMedia('(prefers-color-scheme: dark)').matches;
   seen.paper = getComputedStyle(document.body).backgroundColor;
   seen.fetched = performance.getEntriesByType('resource').map((entry) => entry.name).filter((name) => !name.startsWith('data:'));

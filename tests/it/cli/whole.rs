@@ -1,6 +1,7 @@
 //! The main way through the program.
 
 use std::fs;
+use std::path::Path;
 
 use super::{SMALL, faces, run, succeed, text, trained};
 
@@ -67,6 +68,26 @@ fn an_audit_writes_rows_matrices_and_figures_and_can_be_shown() {
     }
     let json = fs::read_to_string(out.join("metrics.json")).expect("figures");
     let figures: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    // A picture of each of the worst pairs is kept, by its name and as it went in and came out, and is on the page.
+    let read = |file: &str| fs::read_to_string(out.join(file)).expect("a file");
+    let kept: serde_json::Value = serde_json::from_str(&read("examples/examples.json")).expect("JSON");
+    let kept = kept["examples"].as_array().expect("a list");
+    assert!((1..=6).contains(&kept.len()), "{kept:?}");
+    for example in kept {
+        let number = example["number"].as_u64().expect("a number");
+        let picture =
+            |kind: &str| image::open(out.join(format!("examples/{number}-{kind}.png"))).expect("a picture");
+        let (clean, attacked) = (picture("clean").to_rgb8(), picture("attacked").to_rgb8());
+        assert_eq!((clean.dimensions(), attacked.dimensions()), ((32, 32), (32, 32)));
+        assert!(clean != attacked, "{example}");
+        let name = example["image"].as_str().expect("a name");
+        assert!(Path::new(faces()).join(name).is_file(), "{name}");
+        assert_ne!(example["from"], example["to"]);
+    }
+    let page = read("report.html");
+    assert_eq!(page.matches("<img ").count(), 3 * kept.len(), "clean, attacked and the change");
+    // The training of the model is found beside it, and what was run is on the page.
+    assert!(page.contains("Accuracy in training") && page.contains("syfar audit --model"), "{page}");
     // 4 people with 2 test pictures each, every other person as target.
     assert_eq!(figures["clean"]["images"], 8);
     assert_eq!(figures["targeted"]["attacks"], 8 * 3);
