@@ -11,6 +11,7 @@ mod page;
 mod resume;
 mod tables;
 mod watch;
+mod watch_page;
 mod weights;
 mod whole;
 mod worn;

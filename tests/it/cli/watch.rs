@@ -23,7 +23,7 @@ fn events(run: &Path, kind: &str) -> Vec<Value> {
 }
 
 /// A moment of the year 2100: an event of then is never old, however long a test takes.
-const LATER: f64 = 4_102_444_800.0;
+pub(super) const LATER: f64 = 4_102_444_800.0;
 
 /// A line of a log with another time.
 fn at(line: &str, time: f64) -> String {
@@ -109,8 +109,8 @@ fn what_cannot_be_watched_says_why() {
     assert!(succeed(&["watch", text(place.path())]).contains("no event yet"));
 }
 
-/// A server that ends with the test.
-struct Serving(Child);
+/// A process that ends with the test.
+pub(super) struct Serving(pub Child);
 
 impl Drop for Serving {
     fn drop(&mut self) {
@@ -120,12 +120,9 @@ impl Drop for Serving {
 }
 
 /// Starts a server and returns it with the address that it printed.
-fn serve(more: &[&str]) -> (Serving, String) {
-    let mut child = syfar(&["watch", text(trained()), "--http"])
-        .args(more)
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("it starts");
+pub(super) fn serve(run: &Path, more: &[&str]) -> (Serving, String) {
+    let mut child =
+        syfar(&["watch", text(run), "--http"]).args(more).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
     let address =
@@ -145,12 +142,12 @@ fn get(address: &str, path: &str) -> String {
 
 #[test]
 fn a_page_for_this_machine_and_one_behind_a_token() {
-    let (_here, address) = serve(&["127.0.0.1:0"]);
+    let (_here, address) = serve(trained(), &["127.0.0.1:0"]);
     let address = address.trim_end_matches('/');
     let answer = get(address, "/state.json");
     let state: Value = serde_json::from_str(answer.split_once("\r\n\r\n").expect("a body").1).expect("JSON");
     assert_eq!((&state["status"], &state["progress"]), (&Value::from("finished"), &Value::from(1.0)));
-    let (_there, address) = serve(&["0.0.0.0:0", "--allow-remote"]);
+    let (_there, address) = serve(trained(), &["0.0.0.0:0", "--allow-remote"]);
     let (address, token) = address.split_once("/?token=").expect("a token");
     assert!(token.len() == 32 && token.chars().all(|c| c.is_ascii_hexdigit()), "{token}");
     let address = address.replace("0.0.0.0", "127.0.0.1");
