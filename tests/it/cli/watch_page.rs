@@ -156,10 +156,14 @@ fn with_checks(answer: &str) -> String {
     let last = concat!("<script>", include_str!("watch_page_check.js"), "</script></html>");
     let checked = body.replacen("<html lang=\"en\">", &first, 1).replace("</html>", last);
     assert_eq!(checked.len() + 23, body.len() + first.len() + last.len(), "both scripts found their place");
-    let framed = head.replace("frame-ancestors 'none'", "frame-ancestors 'self'");
-    let length = |length: usize| format!("Content-Length: {length}\r\n");
-    let framed = framed.replace(&length(body.len()), &length(checked.len()));
-    assert_ne!(framed, head);
+    let mut framed = head.to_owned();
+    let lengths = [body.len(), checked.len()].map(|length| format!("Content-Length: {length}"));
+    for (from, to) in
+        [("frame-ancestors 'none'", "frame-ancestors 'self'"), (lengths[0].as_str(), lengths[1].as_str())]
+    {
+        assert!(framed.contains(from), "no {from} in\n{head}");
+        framed = framed.replace(from, to);
+    }
     format!("{framed}\r\n\r\n{checked}")
 }
 
