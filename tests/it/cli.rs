@@ -22,6 +22,8 @@ use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// The binary with some arguments.
 pub fn syfar(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_syfar"));
@@ -108,6 +110,14 @@ pub fn faces() -> &'static str {
         (place, path)
     });
     text(path)
+}
+
+/// The data of the events of one kind in the log of a run.
+pub fn events(run: &Path, kind: &str) -> Vec<Value> {
+    let log = std::fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
+    let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+    let lines = whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines.filter(|event| event["kind"] == kind).map(|event| event["data"].clone()).collect()
 }
 
 /// A path as an argument.

@@ -9,18 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::{PATIENCE, faces, fail, run, succeed, syfar, text, train, trained, wait_for};
+use super::{PATIENCE, events, faces, fail, run, succeed, syfar, text, train, trained, wait_for};
 
 /// More epochs than a test waits for.
 const ENDLESS: &str = "train.epochs=100000";
-
-/// Events of a run, by kind.
-fn events(run: &Path, kind: &str) -> Vec<Value> {
-    let log = fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
-    let whole = log.rfind('\n').map_or("", |end| &log[..end]);
-    let lines = whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
-    lines.filter(|event| event["kind"] == kind).map(|event| event["data"].clone()).collect()
-}
 
 /// A moment of the year 2100: an event of then is never old, however long a test takes.
 pub(super) const LATER: f64 = 4_102_444_800.0;
