@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::audit::AuditRunConfig;
 use super::config::ConfigError;
+use super::ending::tell_end;
 use super::setting::{SettingArguments, complete};
 use super::sitting::Sitting;
 use super::{Context, Usage};
@@ -65,9 +66,12 @@ pub(super) fn attack(arguments: &AttackArguments, context: &Context) -> anyhow::
         files.save(rounding, batch, targets, &adversarial).map_err(Into::into)
     };
     let sitting = Sitting { config: &config, model: &model, split, layout, context, save: Some(&save) };
-    sitting.make(built.as_ref(), &sitting.options(), "attack", &mut events)?;
-    let (saved, reached, robust) = write_rows(layout, &data.classes, split, &files, built.name())?;
-    events.append("attack_end", &json!({"saved": saved, "reached": reached}))?;
+    let (saved, reached, robust) = tell_end(&mut events, |events| {
+        sitting.make(built.as_ref(), &sitting.options(), "attack", events)?;
+        let rows = write_rows(layout, &data.classes, split, &files, built.name())?;
+        events.append("attack_end", &json!({"saved": rows.0, "reached": rows.1}))?;
+        Ok(rows)
+    })?;
     let robust = robust.map_or_else(String::new, |rate| {
         format!(" Robust accuracy {:.3} [{:.3}, {:.3}], n {}.", rate.value, rate.low, rate.high, rate.n)
     });

@@ -9,18 +9,19 @@ use serde::{Deserialize, Serialize};
 use super::checks::{self, CheckSection};
 use super::config::ConfigError;
 use super::curve::{self, CurveSection};
+use super::ending::tell_end;
 use super::setting::{SettingArguments, complete};
 use super::sitting::{Sitting, figures};
 use super::{Context, page, worn};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, AttackConfigError, EyeglassConfig, Taught};
 use crate::audit::{Counts, TargetChoice};
-use crate::checks::{CheckReport, Depth};
+use crate::checks::{Check, CheckReport, Depth};
 use crate::data::{Dataset, Split};
 use crate::metrics::{AuditCounts, FairnessReport, GroupColumn, PartFigures};
-use crate::models::{Cost, Model, Precision, Victim};
+use crate::models::{Cost, Model, Precision};
 use crate::report;
-use crate::run::{Layout, write_file};
+use crate::run::{EventLog, Layout, write_file};
 use crate::watch::AuditFigures;
 
 /// More simulated matrices than this change no digit that is printed.
@@ -281,42 +282,14 @@ pub(super) fn run(
     let mut events = context.events(layout)?;
     let plan = serde_json::json!({"attack": attack.as_attack().name()});
     events.append("audit_start", &super::provenance(config.seed, data, plan))?;
-    let checks = checked(config, model, split, layout, context)?;
-    let victim = Victim::with_precision(&model.network, config.attack_precision)?;
-    let mut remarks = Vec::new();
-    if let Built::Untaught(taught) = &mut attack {
-        let lessons = worn::teach(taught, config, &victim, data, layout, context)?;
-        events.append("lessons", &lessons)?;
-        remarks.push(lessons.line());
-    }
-    let attack = attack.as_attack();
-    if let Some(shares) = worn::show_placement(attack, config, split, layout)? {
-        events.append("placement", &shares)?;
-        remarks.push(shares.line(attack.name()));
-    }
     let sitting = Sitting { config, model, split, layout, context, save: None };
-    let outcome = sitting.make(attack, &sitting.options(), name, &mut events)?;
-    let counts = audit_counts(&outcome.counts, attack.name(), data);
-    let mut report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
-    report.curves = curve::run(&points, &sitting, &mut events)?;
-    write_results(layout, &counts, &report)?;
-    let attacks = outcome.attacks;
-    let parts = parts(&outcome.counts, attack);
-    if !parts.is_empty() {
-        write_csv(&layout.parts(attack.name()), |to| report::csv::write_parts(to, &parts))?;
-        events.append("attack_parts", &parts)?;
-    }
-    let (cost, seconds) = (outcome.cost, outcome.seconds);
-    let audited = Audited { report, counts, parts, checks, remarks, cost, seconds, attacks };
-    let end = AuditEnd {
-        attacks,
-        cost: outcome.cost,
-        seconds: outcome.seconds,
-        figures: figures(&outcome.counts, attack.name(), Seed::new(config.seed), true),
-    };
-    events.append("audit_end", &end)?;
+    let audited = tell_end(&mut events, |events| {
+        let checks = checked(&sitting, events)?;
+        let remarks = prepare(&mut attack, &sitting, data, events)?;
+        make(attack.as_attack(), &points, &sitting, data, name, (checks, remarks), events)
+    })?;
     // The figures are there; what is made to look at must not lose them.
-    if let Err(error) = page::keep(&sitting, attack, &audited.counts) {
+    if let Err(error) = page::keep(&sitting, attack.as_attack(), &audited.counts) {
         eprintln!("No example pictures were kept: {error:#}");
     }
     page::at_the_end(&[out.to_owned()], &layout.page());
@@ -324,21 +297,81 @@ pub(super) fn run(
 }
 
 /// The checks of the audit: those that an earlier sitting made, or new ones.
-fn checked(
-    config: &AuditRunConfig,
-    model: &Model,
-    split: &Split,
-    layout: &Layout,
-    context: &Context,
-) -> anyhow::Result<CheckReport> {
+fn checked(sitting: &Sitting, events: &mut EventLog) -> anyhow::Result<CheckReport> {
+    let Sitting { config, model, split, layout, context, .. } = sitting;
     let path = layout.checks();
     let there = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(report) = there {
         return Ok(report);
     }
-    let report = checks::run(config, &config.checks, model, split, context)?;
+    let mut failure = None;
+    let mut begins = |check: Check, number: usize| {
+        if failure.is_none() {
+            failure = events.append("check", &checks::begun(check, number)).err();
+        }
+    };
+    let report = checks::run(config, &config.checks, model, split, context, &mut begins)?;
+    failure.map_or(Ok(()), Err)?;
     write_file(&path, checks::json(&report)?.as_bytes())?;
+    if !report.checks.is_empty() {
+        events.append("checks", &checks::made(&report))?;
+    }
     Ok(report)
+}
+
+/// Teaches an attack that has to learn, and shows where one that is worn writes. Gives what there is to say of it.
+fn prepare(
+    attack: &mut Built,
+    sitting: &Sitting,
+    data: &Dataset,
+    events: &mut EventLog,
+) -> anyhow::Result<Vec<String>> {
+    let mut remarks = Vec::new();
+    if let Built::Untaught(taught) = attack {
+        let lessons = worn::teach(taught, sitting, data, events)?;
+        events.append("lessons", &lessons)?;
+        remarks.push(lessons.line());
+    }
+    let attack = attack.as_attack();
+    if let Some(shares) = worn::show_placement(attack, sitting.config, sitting.split, sitting.layout)? {
+        events.append("placement", &shares)?;
+        remarks.push(shares.line(attack.name()));
+    }
+    Ok(remarks)
+}
+
+/// Attacks, and writes everything that follows from the rows. What was `found` before is of the checks and of
+/// [`prepare`].
+fn make(
+    attack: &dyn Attack,
+    points: &[curve::Point],
+    sitting: &Sitting,
+    data: &Dataset,
+    name: &str,
+    found: (CheckReport, Vec<String>),
+    events: &mut EventLog,
+) -> anyhow::Result<Audited> {
+    let Sitting { config, layout, .. } = sitting;
+    let outcome = sitting.make(attack, &sitting.options(), name, events)?;
+    let counts = audit_counts(&outcome.counts, attack.name(), data);
+    let mut report = FairnessReport::compute(&counts, Seed::new(config.seed), config.noise_draws);
+    report.curves = curve::run(points, sitting, events)?;
+    write_results(layout, &counts, &report)?;
+    let attacks = outcome.attacks;
+    let parts = parts(&outcome.counts, attack);
+    if !parts.is_empty() {
+        write_csv(&layout.parts(attack.name()), |to| report::csv::write_parts(to, &parts))?;
+        events.append("attack_parts", &parts)?;
+    }
+    let end = AuditEnd {
+        attacks,
+        cost: outcome.cost,
+        seconds: outcome.seconds,
+        figures: figures(&outcome.counts, attack.name(), Seed::new(config.seed), true),
+    };
+    events.append("audit_end", &end)?;
+    let ((checks, remarks), cost, seconds) = (found, outcome.cost, outcome.seconds);
+    Ok(Audited { report, counts, parts, checks, remarks, cost, seconds, attacks })
 }
 
 /// An attack, or one that has to learn first.

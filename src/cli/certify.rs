@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use super::audit::SplitName;
 use super::config::{self, ConfigError};
+use super::ending::tell_end;
 use super::progress::Progress;
 use super::{Context, Interrupted};
 use crate::Seed;
 use crate::data::{Dataset, Split};
 use crate::models::{Model, Victim};
 use crate::report::{Align, Table};
-use crate::run::{EventLog, Pace, write_file};
+use crate::run::{EventLog, Layout, Pace, write_file};
 use crate::smoothing::{Certificate, Outcome, SmoothedFigures, Smoothing, SmoothingConfig};
 use crate::watch::AuditBatch;
 
@@ -105,7 +106,22 @@ pub(super) fn certify(arguments: &CertifyArguments, context: &Context) -> anyhow
     super::keep_splits(layout, &data)?;
     let mut events = context.events(layout)?;
     events.append("certify_start", &super::provenance(config.seed, &data, serde_json::Value::Null))?;
-    let rows = all(&config, &model, config.split.of(&data), &layout.certificates(), &mut events, context)?;
+    let figures = tell_end(&mut events, |events| made(&config, &model, &data, layout, events, context))?;
+    super::say(&summary(&figures, &config.smoothing));
+    super::say(&format!("Results: {}", arguments.out.display()));
+    Ok(())
+}
+
+/// Makes the rows and the figures.
+fn made(
+    config: &CertifyConfig,
+    model: &Model,
+    data: &Dataset,
+    layout: &Layout,
+    events: &mut EventLog,
+    context: &Context,
+) -> anyhow::Result<SmoothedFigures> {
+    let rows = all(config, model, config.split.of(data), &layout.certificates(), events, context)?;
     let outcomes: Vec<Outcome> = rows
         .iter()
         .map(|row| Outcome { label: row.class, prediction: row.prediction, radius: row.radius })
@@ -120,9 +136,7 @@ pub(super) fn certify(arguments: &CertifyArguments, context: &Context) -> anyhow
     });
     write_file(&layout.certified(), (serde_json::to_string_pretty(&json)? + "\n").as_bytes())?;
     events.append("certify_end", &serde_json::json!({ "images": figures.images }))?;
-    super::say(&summary(&figures, &config.smoothing));
-    super::say(&format!("Results: {}", arguments.out.display()));
-    Ok(())
+    Ok(figures)
 }
 
 fn resolve(arguments: &CertifyArguments) -> Result<CertifyConfig, ConfigError> {
@@ -178,7 +192,6 @@ fn all(
     for &position in wanted.iter().filter(|&&position| !done.contains(&split.paths()[position])) {
         if context.stop.requested() {
             bar.finish();
-            events.append("stopped", &serde_json::json!({}))?;
             return Err(Interrupted { resume: super::resume_command() }.into());
         }
         let Certificate { prediction, radius, votes } =

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::audit::AuditRunConfig;
 use super::config::ConfigError;
@@ -31,13 +32,14 @@ impl Default for CheckSection {
     }
 }
 
-/// Makes the checks on a sample of a split.
+/// Makes the checks on a sample of a split. `begins` hears of each before it is made, with its number from 1.
 pub(super) fn run(
     config: &AuditRunConfig,
     section: &CheckSection,
     model: &Model,
     split: &Split,
     context: &Context,
+    begins: &mut dyn FnMut(Check, usize),
 ) -> anyhow::Result<CheckReport> {
     if section.images == 0 {
         let problem = "checks.images is 0, expected at least 1; to make no checks set checks.depth = \"off\"";
@@ -59,6 +61,7 @@ pub(super) fn run(
     let mut progress = |next: Check| {
         bar.set(done, &next.to_string());
         done += 1;
+        begins(next, done as usize);
     };
     let report = examine(&victim, &batch, &subject, name, &options, &context.stop, &mut progress);
     bar.finish();
@@ -74,6 +77,29 @@ pub(super) fn sample(split: &Split, count: usize, seed: Seed) -> Vec<usize> {
     rows.truncate(count);
     rows.sort_unstable();
     rows
+}
+
+/// What the log says before a check is made.
+pub(super) fn begun(check: Check, number: usize) -> serde_json::Value {
+    json!({"name": check, "number": number})
+}
+
+/// What the log says when all checks are made: how many passed, and those that did not.
+pub(super) fn made(report: &CheckReport) -> serde_json::Value {
+    let all = report.checks.iter();
+    let remarked = all.filter(|verdict| matches!(verdict.status, Status::Warning | Status::Failed));
+    let remarked: Vec<_> = remarked
+        .map(|verdict| json!({"name": verdict.id, "status": verdict.status, "seen": verdict.seen}))
+        .collect();
+    json!({
+        "attack": report.attack,
+        "images": report.images,
+        "passed": report.count(Status::Passed),
+        "warnings": report.count(Status::Warning),
+        "failed": report.count(Status::Failed),
+        "not_applicable": report.count(Status::NotApplicable),
+        "remarked": remarked,
+    })
 }
 
 /// `checks.json`.
@@ -139,6 +165,12 @@ mod tests {
             ],
             left_out: vec![LeftOut { id: Check::Steps, why: "only the cheap checks are made".to_owned() }],
         };
+        let expected = json!({
+            "attack": "pgd", "images": 32, "passed": 1, "warnings": 0, "failed": 1, "not_applicable": 0,
+            "remarked": [{"name": "noise", "status": "failed", "seen": "noise turns 2 of the 9 images that stand, n 32"}],
+        });
+        assert_eq!(made(&report), expected);
+        assert_eq!(begun(Check::EvaluationMode, 3), json!({"name": "evaluation-mode", "number": 3}));
         insta::assert_snapshot!(table(&report), @"
         check   outcome  seen
         ───────────────────────────────────────────────────────────────

@@ -42,7 +42,7 @@ pub(super) fn doctor(arguments: &DoctorArguments, context: &Context) -> anyhow::
     super::audit::check(&config, &model)?;
     let depth = if arguments.quick { Depth::Cheap } else { Depth::Full };
     let section = CheckSection { depth, images: arguments.images };
-    let report = checks::run(&config, &section, &model, config.split.of(&data), context)?;
+    let report = checks::run(&config, &section, &model, config.split.of(&data), context, &mut |_, _| ())?;
     if let Some(file) = &arguments.json {
         write_file(file, checks::json(&report)?.as_bytes())?;
     }

@@ -16,6 +16,7 @@ mod data;
 mod demo;
 mod difference;
 mod doctor;
+mod ending;
 mod experiment;
 mod input;
 mod measure;

@@ -34,6 +34,12 @@ impl Progress {
         Self { bar, name: name.to_owned(), total, done, start: done, started: now, printed: now }
     }
 
+    /// The same with a clock that has run since `started`: when the work of this sitting began, where the first step
+    /// is over before there is a display.
+    pub fn since(self, started: Instant) -> Self {
+        Self { started, ..self }
+    }
+
     /// Says that `done` steps are done, with something about the last one.
     pub fn set(&mut self, done: u64, message: &str) {
         self.done = done;
@@ -68,5 +74,21 @@ impl Progress {
     fn time_left(&self) -> String {
         let seconds = self.seconds_left().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         seconds.map_or_else(|| "?".to_owned(), |left| indicatif::HumanDuration(left).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_left_is_that_of_this_sitting() {
+        let Some(started) = Instant::now().checked_sub(Duration::from_secs(10)) else { return };
+        let mut progress = Progress::new("train", 100, 40).since(started);
+        assert_eq!((progress.speed(), progress.seconds_left()), (None, None));
+        progress.set(41, "");
+        // Ten seconds for the first of sixty steps, or a little more.
+        let left = progress.seconds_left().expect("a step is done");
+        assert!(left >= 590.0, "{left}");
     }
 }

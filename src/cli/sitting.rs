@@ -55,18 +55,12 @@ impl Sitting<'_> {
         let mut progress = |now: audit::Progress, counts: &Counts| teller.batch(now, counts);
         let stop = &self.context.stop;
         let outcome = audit::audit(&victim, pictures, attack, options, &mut log, stop, &mut progress);
-        teller.finish()?;
-        let outcome = match outcome {
-            Ok(outcome) => outcome,
-            Err(error) => {
-                events.append("failed", &serde_json::json!({"error": error.to_string()}))?;
-                return Err(error.into());
-            }
-        };
+        let told = teller.finish();
+        let outcome = outcome?;
+        told?;
         if outcome.finished {
             return Ok(outcome);
         }
-        events.append("stopped", &serde_json::json!({}))?;
         Err(Interrupted { resume: super::resume_command() }.into())
     }
 }

@@ -1,20 +1,22 @@
 //! `syfar tensorboard`: event files for TensorBoard, made from the logs of runs.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
 use super::Usage;
+use super::page::of_pair;
 use crate::audit::{CLEAN, Row, read_rows};
-use crate::run::{Event, EventFollower, write_file};
+use crate::run::{Event, EventFollower, Layout, RunError, write_file};
 use crate::tensorboard::{Picture, event_file};
 use crate::watch::RunView;
 
 /// The one event file of a run. TensorBoard asks for `tfevents` in the name.
 const NAME: &str = "events.out.tfevents.syfar";
 
-/// Adversarial pictures that are shown at most.
-const MOST_PICTURES: usize = 4;
+/// Images of the worst pair that are shown at most.
+const MOST_IMAGES: usize = 4;
 
 #[derive(clap::Args)]
 pub(super) struct TensorboardArguments {
@@ -31,22 +33,35 @@ pub(super) fn tensorboard(arguments: &TensorboardArguments) -> anyhow::Result<()
                 format!("{} has no events.jsonl; give the directory of one training or audit", run.display());
             return Err(Usage(problem).into());
         }
-        let news = EventFollower::new(&path).news()?;
-        if news.damaged > 0 {
-            eprintln!("{}: {} damaged lines are left out", path.display(), news.damaged);
+        let (events, damaged) = whole_log(&path)?;
+        if damaged > 0 {
+            eprintln!("{}: {damaged} damaged lines are left out", path.display());
         }
-        let pictures = worst_pair(run, &news.events)?;
+        let pictures = worst_pair(run, &events)?;
         let folder = run.join("tensorboard");
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let file = folder.join(NAME);
-        write_file(&file, &event_file(&news.events, pictures))?;
+        write_file(&file, &event_file(&events, pictures))?;
         super::say(&file.display().to_string());
     }
     Ok(())
 }
 
-/// Pictures of the pair that differs most, where they are at hand: clean ones where the data are, adversarial ones
-/// where the run has saved them.
+/// The events of a log, and how many lines are none.
+fn whole_log(path: &Path) -> Result<(Vec<Event>, usize), RunError> {
+    let (mut follower, mut events, mut damaged) = (EventFollower::new(path), Vec::new(), 0);
+    loop {
+        let news = follower.news()?;
+        events.extend(news.events);
+        damaged += news.damaged;
+        if !news.more {
+            return Ok((events, damaged));
+        }
+    }
+}
+
+/// Pictures of the pair that differs most, where they are at hand: first the one that the audit kept, then clean ones
+/// where the data are, and adversarial ones where the run has saved them.
 fn worst_pair(run: &Path, events: &[Event]) -> anyhow::Result<Vec<(String, Picture)>> {
     let mut view = RunView::default();
     for event in events {
@@ -65,28 +80,38 @@ fn worst_pair(run: &Path, events: &[Event]) -> anyhow::Result<Vec<(String, Pictu
             && row.success
             && row.attack != CLEAN
     };
-    let data = data_folder(run);
-    let saved = saved_files(run, &view)?;
-    let name = format!("worst_pair/{}_to_{}", view.class(pair.from), view.class(pair.to));
-    let mut pictures = Vec::new();
+    let kept = Layout::open(run).ok().and_then(|layout| of_pair(&layout, pair.from, pair.to));
+    let (mut images, mut shown) = (HashSet::new(), Vec::new());
+    if let Some((image, clean, adversarial)) = kept {
+        images.insert(image);
+        shown.push([Picture::of(&clean), Picture::of(&adversarial)]);
+    }
+    let (data, saved) = (data_folder(run), saved_files(run, &view)?);
     for row in read_rows(&rows)? {
         let row = row?;
-        if !reached(&row) {
+        if shown.len() == MOST_IMAGES || (data.is_none() && saved.is_empty()) {
+            break;
+        }
+        // One picture may have been turned with a target and without.
+        if !reached(&row) || images.contains(&row.image) {
             continue;
         }
-        let number = pictures.len() / 2 + 1;
         let clean = data.as_ref().and_then(|data| picture(&data.join(&row.image)));
         let adversarial = saved
             .iter()
             .find(|(image, target, _)| *image == row.image && *target == row.target)
             .and_then(|(.., file)| picture(&run.join(file)));
-        pictures.extend(clean.map(|found| (format!("{name}/{number}_clean"), found)));
-        pictures.extend(adversarial.map(|found| (format!("{name}/{number}_adversarial"), found)));
-        if pictures.is_empty() || pictures.len() >= MOST_PICTURES {
-            break;
+        if clean.is_some() || adversarial.is_some() {
+            images.insert(row.image);
+            shown.push([clean, adversarial]);
         }
     }
-    Ok(pictures)
+    let name = format!("worst_pair/{}_to_{}", view.class(pair.from), view.class(pair.to));
+    let of_image = |(number, both): (usize, [Option<Picture>; 2])| {
+        let tags = ["clean", "adversarial"].map(|kind| format!("{name}/{number}_{kind}"));
+        tags.into_iter().zip(both).filter_map(|(tag, picture)| Some((tag, picture?)))
+    };
+    Ok((1..).zip(shown).flat_map(of_image).collect())
 }
 
 /// Where the pictures of a run came from, if they are still there.
@@ -119,4 +144,92 @@ fn saved_files(run: &Path, view: &RunView) -> anyhow::Result<Vec<(String, Option
 /// A picture file as TensorBoard takes it; none where it cannot be read.
 fn picture(path: &Path) -> Option<Picture> {
     Picture::of(&image::open(path).ok()?.to_rgb8())
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{Rgb, RgbImage};
+    use serde_json::json;
+
+    use super::*;
+    use crate::audit::PredictionLog;
+
+    fn paint(path: &Path, level: u8) {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        RgbImage::from_pixel(2, 2, Rgb([level; 3])).save(path).expect("a picture");
+    }
+
+    /// A row of the attack `pgd` on a picture of class 0, which it turned into class 1 or not.
+    fn row(image: &str, target: Option<usize>, prediction: usize) -> Row {
+        Row {
+            image: image.to_owned(),
+            label: 0,
+            attack: "pgd".to_owned(),
+            target,
+            clean_prediction: 0,
+            prediction,
+            success: prediction == 1,
+            margin: 0.0,
+            linf: 0.0,
+            l2: 0.0,
+            changed: 0.0,
+            part: None,
+        }
+    }
+
+    fn tags(run: &Path) -> Vec<(String, u8)> {
+        let batch = json!({"attack": "pgd", "stage": "targeted", "done": 4, "total": 4,
+            "success": {"classes": 2, "pairs": [{"from": 0, "to": 1, "forward": [3, 4], "backward": [0, 4]}]}});
+        let events = [("audit_start", json!({"classes": ["ANNA", "BO"]})), ("audit_batch", batch)]
+            .map(|(kind, data)| Event { time: 0.0, kind: kind.to_owned(), data });
+        let level =
+            |picture: &Picture| image::load_from_memory(&picture.png).expect("PNG").to_rgb8()[(0, 0)].0[0];
+        let found = worst_pair(run, &events).expect("readable");
+        found
+            .iter()
+            .map(|(tag, picture)| {
+                (tag.trim_start_matches("worst_pair/ANNA_to_BO/").to_owned(), level(picture))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_picture_of_the_worst_pair_has_a_tag_of_its_own() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let (run, data) = (place.path().join("run"), place.path().join("faces"));
+        for (number, image) in (1..).zip(["a.png", "b.png", "c.png"]) {
+            paint(&data.join("test/ANNA").join(image), number);
+        }
+        std::fs::create_dir(&run).expect("made");
+        std::fs::write(run.join("config.toml"), format!("data = {data:?}\n")).expect("written");
+        let rows = [
+            row("test/ANNA/a.png", None, 1),
+            row("test/ANNA/a.png", Some(1), 1),
+            row("test/ANNA/gone.png", Some(1), 1),
+            row("test/ANNA/b.png", Some(1), 0),
+            row("test/ANNA/c.png", Some(1), 1),
+        ];
+        let mut log = PredictionLog::open(&run.join("predictions.csv.gz")).expect("rows");
+        log.append(&rows).expect("appended");
+        let expected = |list: &[(&str, u8)]| -> Vec<(String, u8)> {
+            list.iter().map(|(tag, level)| ((*tag).to_owned(), *level)).collect()
+        };
+        assert_eq!(tags(&run), expected(&[("1_clean", 1), ("2_clean", 3)]));
+        // The picture that the audit kept comes first, with what the attack made of it.
+        paint(&run.join("examples/4-clean.png"), 30);
+        paint(&run.join("examples/4-attacked.png"), 40);
+        let list = json!({"schema_version": 1, "examples": [
+            {"number": 3, "image": "x.png", "from": 1, "to": 0},
+            {"number": 4, "image": "test/ANNA/c.png", "from": 0, "to": 1}]});
+        std::fs::write(run.join("examples/examples.json"), list.to_string()).expect("written");
+        assert_eq!(tags(&run), expected(&[("1_clean", 30), ("1_adversarial", 40), ("2_clean", 1)]));
+        // Pictures that `syfar attack` saved.
+        paint(&run.join("images/a.png"), 50);
+        let csv = "image,class,target,file\ntest/ANNA/a.png,ANNA,,images/a.png\n";
+        std::fs::write(run.join("attacked.csv"), csv).expect("written");
+        let all = [("1_clean", 30), ("1_adversarial", 40), ("2_clean", 1), ("2_adversarial", 50)];
+        assert_eq!(tags(&run), expected(&all));
+        std::fs::remove_dir_all(&data).expect("removed");
+        assert_eq!(tags(&run), expected(&[("1_clean", 30), ("1_adversarial", 40), ("2_adversarial", 50)]));
+    }
 }

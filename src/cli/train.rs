@@ -1,6 +1,7 @@
 //! `syfar train`.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use burn::tensor::Device;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::config::{self, ConfigError};
+use super::ending::tell_end;
 use super::progress::Progress;
 use super::{Context, Interrupted};
 use crate::Seed;
@@ -166,7 +168,6 @@ pub(super) fn run(
     let mut events = context.events(layout)?;
     let plan = json!({"epochs": config.train.epochs, "objective": objective.name()});
     events.append("train_start", &super::provenance(config.seed, data, plan))?;
-    let mut observer = TrainObserver::new(events, name);
     let job = Job {
         model,
         data,
@@ -177,21 +178,22 @@ pub(super) fn run(
         model_directory: &layout.model(),
         checkpoint_directory: &layout.checkpoints(),
     };
-    let outcome = crate::train::train(job, &context.stop, &mut observer);
-    if let Some(progress) = &observer.progress {
-        progress.finish();
-    }
-    let (kind, data) = match &outcome {
-        Ok(TrainOutcome::Finished { best_epoch, validation, seconds }) => {
-            ("train_end", json!({"best_epoch": best_epoch, "validation": validation, "seconds": seconds}))
+    tell_end(&mut events, |events| {
+        let mut observer = TrainObserver::new(events, name);
+        let outcome = crate::train::train(job, &context.stop, &mut observer);
+        if let Some(progress) = &observer.progress {
+            progress.finish();
         }
-        Ok(TrainOutcome::Stopped { epoch }) => ("stopped", json!({"epoch": epoch})),
-        Err(error) => ("failed", json!({"error": error.to_string()})),
-    };
-    let written = observer.events.append(kind, &data);
-    let outcome = outcome?;
-    written?;
-    Ok(outcome)
+        let outcome = outcome?;
+        let (kind, data) = match &outcome {
+            TrainOutcome::Finished { best_epoch, validation, seconds } => {
+                ("train_end", json!({"best_epoch": best_epoch, "validation": validation, "seconds": seconds}))
+            }
+            TrainOutcome::Stopped { epoch } => ("stopped", json!({"epoch": epoch})),
+        };
+        events.append(kind, &data)?;
+        Ok(outcome)
+    })
 }
 
 /// The model to start from, with the classes of the data.
@@ -231,8 +233,10 @@ pub(super) fn start_model(config: &TrainRunConfig, data: &Dataset) -> anyhow::Re
 }
 
 /// Writes the log and the progress line.
-struct TrainObserver {
-    events: EventLog,
+struct TrainObserver<'a> {
+    events: &'a mut EventLog,
+    /// When this sitting began.
+    started: Instant,
     progress: Option<Progress>,
     name: String,
     /// Clean and robust accuracy of the last validation.
@@ -243,19 +247,27 @@ struct TrainObserver {
     since: (usize, f64),
 }
 
-impl TrainObserver {
-    fn new(events: EventLog, name: &str) -> Self {
-        let (progress, accuracy) = (None, None);
-        Self { events, progress, name: name.to_owned(), accuracy, pace: Pace::of_lines(), since: (0, 0.0) }
+impl<'a> TrainObserver<'a> {
+    fn new(events: &'a mut EventLog, name: &str) -> Self {
+        Self {
+            events,
+            started: Instant::now(),
+            progress: None,
+            name: name.to_owned(),
+            accuracy: None,
+            pace: Pace::of_lines(),
+            since: (0, 0.0),
+        }
     }
 }
 
-impl Observer for TrainObserver {
+impl Observer for TrainObserver<'_> {
     fn step(&mut self, report: &StepReport) -> Result<(), RunError> {
         let done = ((report.epoch - 1) * report.steps + report.step) as u64;
         let total = (report.epochs * report.steps) as u64;
-        let name = &self.name;
-        let progress = self.progress.get_or_insert_with(|| Progress::new(name, total, done - 1));
+        let (name, started) = (&self.name, self.started);
+        let new = || Progress::new(name, total, done.saturating_sub(1)).since(started);
+        let progress = self.progress.get_or_insert_with(new);
         let mut words = vec![format!("epoch {}/{}", report.epoch, report.epochs)];
         words.extend(report.terms.iter().map(|term| format!("{} {:.3}", term.name, term.value)));
         if let Some((clean, robust)) = self.accuracy {
@@ -289,5 +301,36 @@ impl Observer for TrainObserver {
             self.accuracy = Some((validation.clean_accuracy, validation.robust_accuracy));
         }
         self.events.append("epoch", report)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::read_events;
+
+    #[test]
+    fn the_first_step_of_a_sitting_knows_the_time_left_and_a_validation_is_told() {
+        let place = tempfile::tempdir().expect("temporary directory");
+        let path = place.path().join("events.jsonl");
+        let mut log = EventLog::open(&path).expect("new log");
+        let mut observer = TrainObserver::new(&mut log, "train");
+        let begun = observer.started.checked_sub(std::time::Duration::from_secs(10));
+        observer.started = begun.unwrap_or(observer.started);
+        let report =
+            StepReport { epoch: 3, epochs: 4, step: 1, steps: 10, images: 6, terms: &[], seconds: 2.0 };
+        observer.step(&report).expect("written");
+        observer.pace = Pace::of_lines();
+        let progress = ValidationProgress { epoch: 3, done: 64, total: 200 };
+        observer.validating(progress).expect("written");
+        observer.validating(progress).expect("too soon");
+        let events = read_events(&path).expect("a log");
+        let kinds: Vec<&str> = events.iter().map(|event| event.kind.as_str()).collect();
+        assert_eq!(kinds, ["step", "validation"]);
+        assert_eq!(events[0].data["images_per_second"], 3.0);
+        // Ten seconds for the 21st of 40 steps, the first of this sitting.
+        let left = events[0].data["seconds_left"].as_f64();
+        assert!(begun.is_none() || left >= Some(190.0), "{left:?}");
+        assert_eq!(events[1].data, json!({"epoch": 3, "done": 64, "total": 200}));
     }
 }

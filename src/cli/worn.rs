@@ -3,17 +3,19 @@
 
 use anyhow::Context as _;
 use burn::tensor::Device;
+use serde_json::json;
 
+use super::Interrupted;
 use super::audit::{AuditRunConfig, LessonSplit};
 use super::config::ConfigError;
 use super::progress::Progress;
-use super::{Context, Interrupted};
+use super::sitting::Sitting;
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, School, Taught, TextureKey, coverage};
 use crate::audit::TargetChoice;
 use crate::data::{Dataset, Landmarks, Split, placement_sheet};
 use crate::models::{Cost, Crop, Victim};
-use crate::run::{Layout, write_file};
+use crate::run::{EventLog, Layout, Pace, write_file};
 
 /// Most pictures on the sheet that shows where an attack writes.
 const SHOWN: usize = 8;
@@ -62,13 +64,12 @@ impl Lessons {
 /// Teaches an attack all textures that the audit needs, and keeps them as pictures.
 pub(super) fn teach(
     taught: &mut Taught,
-    config: &AuditRunConfig,
-    victim: &Victim,
+    sitting: &Sitting,
     data: &Dataset,
-    layout: &Layout,
-    context: &Context,
+    events: &mut EventLog,
 ) -> anyhow::Result<Lessons> {
-    let before = victim.cost();
+    let Sitting { config, model, layout, context, .. } = sitting;
+    let victim = Victim::with_precision(&model.network, config.attack_precision)?;
     let split = match config.lesson_split {
         LessonSplit::Train => &data.train,
         LessonSplit::Val => &data.val,
@@ -78,13 +79,16 @@ pub(super) fn teach(
     let school = School { labels: split.labels(), ids: split.ids(), load: &load };
     let keys = taught.keys(data.classes.len(), &goals(config, data.classes.len()));
     let textures = keys.len();
-    let mut bar = Progress::new("textures", textures as u64, 0);
+    let (mut bar, mut pace) = (Progress::new("textures", textures as u64, 0), Pace::of_lines());
     for (done, key) in keys.into_iter().enumerate() {
         if context.stop.requested() {
             bar.finish();
             return Err(Interrupted { resume: super::resume_command() }.into());
         }
-        taught.learn(key, victim, school, Seed::new(config.seed))?;
+        if pace.due() {
+            events.append("lesson", &json!({"done": done, "total": textures}))?;
+        }
+        taught.learn(key, &victim, school, Seed::new(config.seed))?;
         bar.set(done as u64 + 1, "learned");
     }
     bar.finish();
@@ -93,7 +97,7 @@ pub(super) fn teach(
     for (key, texture) in taught.pictures() {
         write_file(&folder.join(file_name(key)), &png(&texture.into())?)?;
     }
-    Ok(Lessons { textures, cost: victim.cost() - before })
+    Ok(Lessons { textures, cost: victim.cost() })
 }
 
 /// What the textures are to aim at: any error, and the classes that can be targets.

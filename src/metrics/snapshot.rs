@@ -3,7 +3,7 @@
 //! It has no intervals and no tests. What it has is counts, the sum of asymmetries beside what chance alone
 //! would give, and the few pairs that differ most.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::noise::{Chance, Floors};
 use super::pairs::Compared;
@@ -34,8 +34,10 @@ pub struct Snapshot {
     /// What `A1` would be by chance, were the truth symmetric. `None` above [`MOST_SNAPSHOT_CLASSES`].
     pub a1_by_chance: Option<f64>,
     /// The pairs that differ most, the largest difference first; those without a difference are left out.
+    #[serde(deserialize_with = "few_pairs")]
     pub pairs: Vec<DirectedPair>,
     /// All cells. `None` above [`MOST_SNAPSHOT_CLASSES`].
+    #[serde(deserialize_with = "few_cells")]
     pub cells: Option<Cells>,
 }
 
@@ -64,13 +66,28 @@ pub struct Cells {
     pub attempts: Option<Vec<Vec<u64>>>,
 }
 
+/// A file may hold anything; what is read from one is as small as what is written.
+fn few_cells<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Cells>, D::Error> {
+    let few = |rows: &Vec<Vec<u64>>| {
+        rows.len() <= MOST_SNAPSHOT_CLASSES && rows.iter().all(|row| row.len() <= MOST_SNAPSHOT_CLASSES)
+    };
+    let cells = Option::<Cells>::deserialize(from)?;
+    Ok(cells.filter(|cells| few(&cells.counts) && cells.attempts.as_ref().is_none_or(few)))
+}
+
+fn few_pairs<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<DirectedPair>, D::Error> {
+    let mut pairs = Vec::deserialize(from)?;
+    pairs.truncate(LISTED_PAIRS);
+    Ok(pairs)
+}
+
 impl Cells {
     /// How many of `label` ended in `other`, of how many; `None` where there is no such cell.
     pub fn counted(&self, label: usize, other: usize) -> Option<[u64; 2]> {
         let row = self.counts.get(label)?;
         let of = match &self.attempts {
             Some(attempts) => *attempts.get(label)?.get(other)?,
-            None => row.iter().sum(),
+            None => row.iter().fold(0, |sum: u64, count| sum.saturating_add(*count)),
         };
         Some([*row.get(other)?, of])
     }
@@ -184,6 +201,30 @@ mod tests {
         assert_eq!((found.n, found.a1, found.a1_by_chance), (3, None, None));
         let cells = found.cells.expect("few classes");
         assert_eq!((cells.rate(0, 1), cells.rate(1, 0), cells.rate(2, 1)), (Some(0.5), None, Some(1.0)));
+    }
+
+    #[test]
+    fn a_snapshot_of_a_file_is_as_small_as_one_of_counts() {
+        let read = |counts: &[Vec<u64>], attempts: Option<&[Vec<u64>]>| {
+            let cells = serde_json::json!({"counts": counts, "attempts": attempts});
+            let pairs = vec![serde_json::json!({"from": 1}); 1000];
+            let text = serde_json::json!({"classes": 2, "pairs": pairs, "cells": cells}).to_string();
+            serde_json::from_str::<Snapshot>(&text).expect("JSON")
+        };
+        let square = |side| vec![vec![1; side]; side];
+        let most = square(MOST_SNAPSHOT_CLASSES);
+        let found = read(&most, Some(&most));
+        assert_eq!((found.cells.is_some(), found.pairs.len()), (true, LISTED_PAIRS));
+        let many = square(MOST_SNAPSHOT_CLASSES + 1);
+        let long = vec![vec![1; MOST_SNAPSHOT_CLASSES + 1]];
+        for (counts, attempts) in
+            [(&many, None), (&long, None), (&most, Some(&many[..])), (&most, Some(&long[..]))]
+        {
+            assert_eq!(read(counts, attempts).cells, None);
+        }
+        assert_eq!(serde_json::from_str::<Snapshot>(r#"{"cells": null}"#).expect("JSON").cells, None);
+        let large = Cells { counts: vec![vec![u64::MAX, 1]], attempts: None };
+        assert_eq!(large.counted(0, 1), Some([1, u64::MAX]), "no sum overflows");
     }
 
     #[test]

@@ -90,6 +90,14 @@ impl EventLog {
         Ok(())
     }
 
+    /// One to which nothing can be written.
+    #[cfg(test)]
+    pub(crate) fn that_fails(path: &Path) -> Self {
+        let file = File::open(path).expect("a log");
+        let length = file.metadata().expect("a file").len();
+        Self { path: path.to_owned(), file, length, copy: None }
+    }
+
     fn cut(&mut self) -> std::io::Result<()> {
         self.file.set_len(self.length)?;
         self.file.seek(SeekFrom::Start(self.length)).map(|_| ())

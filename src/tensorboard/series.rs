@@ -60,7 +60,9 @@ impl Series {
     fn step(&mut self, time: f64, step: &Step) {
         let at = (
             time,
-            (step.epoch.saturating_sub(1) as u64).saturating_mul(step.steps as u64) + step.step as u64,
+            (step.epoch.saturating_sub(1) as u64)
+                .saturating_mul(step.steps as u64)
+                .saturating_add(step.step as u64),
         );
         for (name, value) in &step.terms {
             self.scalar(at, format!("steps/{name}"), Some(*value));
@@ -85,9 +87,12 @@ impl Series {
         self.matrix(at, "validation", epoch.confusion.as_ref());
     }
 
-    fn audit(&mut self, at: (f64, u64), attack: &str, figures: &AuditFigures) {
+    /// Figures of an attack. `own`: it is the attack of the audit, not a point of its curve.
+    fn audit(&mut self, at: (f64, u64), attack: &str, own: bool, figures: &AuditFigures) {
         let share = |counts: Option<[u64; 2]>| counts.and_then(Cells::share);
-        self.scalar(at, "audit/clean_accuracy", share(figures.clean));
+        if own {
+            self.scalar(at, "audit/clean_accuracy", share(figures.clean));
+        }
         self.scalar(at, format!("audit/{attack}/robust_accuracy"), share(figures.robust));
         self.scalar(at, format!("audit/{attack}/targeted_success"), share(figures.targeted));
         self.matrix(at, &format!("audit/{attack}/untargeted"), figures.confusion.as_ref());
@@ -113,14 +118,12 @@ impl Series {
     }
 }
 
-/// An event file of TensorBoard, with `pictures` by tag besides what the events say. Events that are not known, and
-/// values that are absent, are passed over.
-///
-/// Steps of `training` and `validation` are epochs, those of `steps` are steps of the training, those of `audit` are
-/// rows.
-pub fn event_file(events: &[Event], pictures: Vec<(String, Picture)>) -> Vec<u8> {
+/// All values of a log. Rows of an audit are counted for each attack by itself, so the end of the audit and the
+/// pictures stand at the last row of its own attack, not of its curve.
+fn gather(events: &[Event], pictures: Vec<(String, Picture)>) -> Series {
     let mut series = Series::default();
-    let (mut attack, mut last) = (String::new(), (0.0, 0));
+    let mut own: Option<(String, u64)> = None;
+    let mut last = 0.0;
     for told in events {
         let time = told.time;
         match told.kind.as_str() {
@@ -128,20 +131,36 @@ pub fn event_file(events: &[Event], pictures: Vec<(String, Picture)>) -> Vec<u8>
             "epoch" => series.epoch(time, &data_of::<Epoch>(told)),
             "audit_batch" => {
                 let batch: AuditBatch = data_of(told);
-                if attack.is_empty() {
-                    attack.clone_from(&batch.attack);
+                let (attack, row) = own.get_or_insert_with(|| (batch.attack.clone(), batch.done));
+                let is_own = *attack == batch.attack;
+                if is_own {
+                    *row = batch.done;
                 }
-                last = (time, batch.done);
-                series.audit(last, &batch.attack, &batch.figures);
+                series.audit((time, batch.done), &batch.attack, is_own, &batch.figures);
             }
-            "audit_end" if !attack.is_empty() => series.audit((time, last.1), &attack, &data_of(told)),
+            "audit_end" => {
+                if let Some((attack, row)) = &own {
+                    series.audit((time, *row), attack, true, &data_of(told));
+                }
+            }
             _ => {}
         }
-        last.0 = time;
+        last = time;
     }
+    let row = own.map_or(0, |(_, row)| row);
     for (tag, picture) in pictures {
-        series.add(last, tag, Held::Value(Value::Picture(picture)));
+        series.add((last, row), tag, Held::Value(Value::Picture(picture)));
     }
+    series
+}
+
+/// An event file of TensorBoard, with `pictures` by tag besides what the events say. Events that are not known, and
+/// values that are absent, are passed over.
+///
+/// Steps of `training` and `validation` are epochs, those of `steps` are steps of the training, those of `audit` are
+/// rows.
+pub fn event_file(events: &[Event], pictures: Vec<(String, Picture)>) -> Vec<u8> {
+    let mut series = gather(events, pictures);
     series.thin();
     let mut points: Vec<(&String, &Point)> =
         series.tags.iter().flat_map(|(tag, points)| points.iter().map(move |point| (tag, point))).collect();

@@ -29,11 +29,11 @@ const MOST_HEADERS: usize = 64;
 /// Most requests at once.
 const MOST_CONNECTIONS: usize = 32;
 
-/// Whoever takes longer to ask, or to take the answer, is left.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the request of a page is waited for that will be refused anyway.
+const GLANCE: Duration = Duration::from_millis(100);
 
-/// A page that hears nothing for this long is told that the server is alive.
-const BEAT_EVERY: Duration = Duration::from_secs(10);
+/// What a page is told that hears nothing: a comment, and how one learns that nobody reads any more.
+const BEAT: &str = ": alive\n\n";
 
 /// What only the page's own script and style may do: nothing is loaded from elsewhere.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
@@ -45,6 +45,21 @@ struct Shared {
     /// How often it has changed, and the JSON.
     state: Mutex<(u64, Arc<str>)>,
     changed: Condvar,
+}
+
+/// How long the server waits.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// Whoever takes longer to ask, or to take the answer, is left.
+    request: Duration,
+    /// A page that hears nothing for this long is told that the server is alive.
+    beat: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { request: Duration::from_secs(5), beat: Duration::from_secs(10) }
+    }
 }
 
 /// The server. It answers in threads of its own from the moment it is made.
@@ -68,10 +83,14 @@ impl Server {
     /// # Errors
     /// When the address cannot be had.
     pub fn start(address: SocketAddr, access: Access) -> io::Result<Self> {
+        Self::start_with(address, access, Patience::default())
+    }
+
+    fn start_with(address: SocketAddr, access: Access, patience: Patience) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
-        let (theirs, door) = (Arc::clone(&shared), Arc::new(Door { access, port: address.port() }));
+        let (theirs, door) = (Arc::clone(&shared), Arc::new(Door { access, patience }));
         std::thread::spawn(move || accept(&listener, &theirs, &door));
         Ok(Self { shared, address })
     }
@@ -99,7 +118,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, door: &Arc<Door>) {
         let (shared, door, open) = (Arc::clone(shared), Arc::clone(door), Arc::clone(&open));
         if open.fetch_add(1, Ordering::SeqCst) >= MOST_CONNECTIONS {
             open.fetch_sub(1, Ordering::SeqCst);
-            let _ = answer(stream, 503, "text/plain", "too many pages are open; close one\n");
+            let _ = turn_away(stream);
             continue;
         }
         std::thread::spawn(move || {
@@ -110,18 +129,29 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, door: &Arc<Door>) {
     }
 }
 
+/// Refuses one page too many, at once: nobody else is let in meanwhile. Its request is read first, as far as it is
+/// there, since closing a socket with bytes that nobody has read would take the answer back.
+fn turn_away(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(GLANCE))?;
+    stream.set_write_timeout(Some(GLANCE))?;
+    let _ = stream.read(&mut [0; LONGEST_REQUEST]);
+    answer(stream, 503, "text/plain", "too many pages are open; close one\n")
+}
+
 /// What is asked of a request before it is answered.
 struct Door {
     access: Access,
-    port: u16,
+    patience: Patience,
 }
 
 impl Door {
     /// The refusal of a request, if it is refused.
     fn refuses(&self, request: &Request) -> Option<(u16, &'static str)> {
         match &self.access {
-            Access::ThisMachine if is_this_machine(&request.host, self.port) => None,
-            Access::ThisMachine => Some((421, "the Host of this request is not this machine\n")),
+            Access::ThisMachine if is_this_machine(&request.host) => None,
+            Access::ThisMachine => {
+                Some((421, "the Host of this request is not this machine; ask for localhost or 127.0.0.1\n"))
+            }
             Access::Token(token) if request.token.as_deref().is_some_and(|given| same(given, token)) => None,
             Access::Token(_) => {
                 Some((401, "the token is missing or wrong; use the address that was printed\n"))
@@ -130,9 +160,11 @@ impl Door {
     }
 }
 
-/// Whether a `Host` names this machine by number or as `localhost`, which nobody else can make resolve to it.
-fn is_this_machine(host: &str, port: u16) -> bool {
-    let name = host.strip_suffix(&format!(":{port}")).unwrap_or(host);
+/// Whether a `Host` names this machine by number or as `localhost`, which nobody else can make resolve to it. The port
+/// says nothing of that: at the near end of a tunnel it is another one.
+fn is_this_machine(host: &str) -> bool {
+    let digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = host.rsplit_once(':').filter(|(_, port)| digits(port)).map_or(host, |(name, _)| name);
     let number = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost")
         || number.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
@@ -177,12 +209,12 @@ impl Request {
     }
 
     /// Reads one; an error is what to answer.
-    fn read(stream: &mut TcpStream) -> Result<Self, (u16, &'static str)> {
+    fn read(stream: &mut TcpStream, patience: Duration) -> Result<Self, (u16, &'static str)> {
         let (mut bytes, mut part) = (Vec::new(), [0; 1024]);
-        let until = Instant::now() + PATIENCE;
-        while bytes.len() < LONGEST_REQUEST && Instant::now() < until {
+        let since = Instant::now();
+        while bytes.len() < LONGEST_REQUEST {
             let read = stream.read(&mut part).unwrap_or(0);
-            if read == 0 {
+            if read == 0 || since.elapsed() > patience {
                 return Err((408, "the request has no end\n"));
             }
             bytes.extend_from_slice(&part[..read]);
@@ -197,9 +229,10 @@ impl Request {
 }
 
 fn serve(mut stream: TcpStream, shared: &Shared, door: &Door) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let request = match Request::read(&mut stream) {
+    let Patience { request: patience, beat } = door.patience;
+    stream.set_read_timeout(Some(patience))?;
+    stream.set_write_timeout(Some(patience))?;
+    let request = match Request::read(&mut stream, patience) {
         Ok(request) => request,
         Err((code, text)) => return answer(stream, code, "text/plain", text),
     };
@@ -215,7 +248,7 @@ fn serve(mut stream: TcpStream, shared: &Shared, door: &Door) -> io::Result<()> 
             let json = Arc::clone(&shared.state.lock().unwrap_or_else(PoisonError::into_inner).1);
             answer(stream, 200, "application/json", &json)
         }
-        "/events" => stream_events(stream, shared),
+        "/events" => stream_events(stream, shared, beat),
         _ => answer(stream, 404, "text/plain", "there is /, /state.json and /events\n"),
     }
 }
@@ -241,23 +274,21 @@ fn head(code: u16, kind: &str) -> String {
 }
 
 fn answer(mut stream: TcpStream, code: u16, kind: &str, body: &str) -> io::Result<()> {
-    stream.set_write_timeout(Some(PATIENCE))?;
     write!(stream, "{}Content-Length: {}\r\n\r\n{body}", head(code, kind), body.len())?;
     stream.flush()
 }
 
 /// The state now, and again whenever it changes, until the reader is gone.
-fn stream_events(mut stream: TcpStream, shared: &Shared) -> io::Result<()> {
+fn stream_events(mut stream: TcpStream, shared: &Shared, beat: Duration) -> io::Result<()> {
     write!(stream, "{}\r\n", head(200, "text/event-stream"))?;
     let mut seen = None;
     loop {
         let state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
         let old = |state: &mut (u64, Arc<str>)| seen == Some(state.0);
-        let waited = shared.changed.wait_timeout_while(state, BEAT_EVERY, old);
+        let waited = shared.changed.wait_timeout_while(state, beat, old);
         let (number, json) = waited.unwrap_or_else(PoisonError::into_inner).0.clone();
         if seen == Some(number) {
-            // A comment: also how one learns that nobody reads any more.
-            stream.write_all(b": alive\n\n")?;
+            stream.write_all(BEAT.as_bytes())?;
         } else {
             seen = Some(number);
             write!(stream, "data: {json}\n\n")?;

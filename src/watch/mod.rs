@@ -13,7 +13,10 @@ mod words;
 
 pub use http::{Access, Server};
 pub use page::page_state;
-pub use payload::{AuditBatch, AuditFigures, Epoch, Start, Step, TrainEnd, Validating, Validation, data_of};
+pub use payload::{
+    AuditBatch, AuditFigures, Checked, Checking, Epoch, Lesson, Start, Step, TrainEnd, Validating,
+    Validation, data_of,
+};
 pub use terminal::{Look, draw, text};
 pub use view::{AuditView, LogLine, Point, RunView, Status};
 pub use words::duration;

@@ -104,6 +104,40 @@ pub struct Validation {
     pub robust_loss: Option<f64>,
 }
 
+/// A check begins, before an audit: `check`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Checking {
+    /// Name of the check.
+    pub name: String,
+    /// The how manieth it is, from 1.
+    pub number: usize,
+}
+
+/// The checks are made: `checks`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Checked {
+    /// How many passed.
+    pub passed: usize,
+    /// How many warn.
+    pub warnings: usize,
+    /// How many failed.
+    pub failed: usize,
+    /// Those that warn or failed.
+    pub remarked: Vec<Checking>,
+}
+
+/// An attack that has to learn is about to learn one more texture: `lesson`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Lesson {
+    /// Textures that were learned.
+    pub done: usize,
+    /// Textures in all.
+    pub total: usize,
+}
+
 /// Part of an audit: `audit_batch`. Not every batch has an event, the last one has.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -131,6 +131,7 @@ pub(super) fn now(view: &RunView) -> Vec<String> {
     if let Some(validating) = &view.validating {
         words.push(format!("validating {}/{}", validating.done, validating.total));
     }
+    words.extend(view.preparing.clone());
     if let Some(audit) = view.audits.last() {
         words.push(format!(
             "{} {}, {}/{} rows",

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use serde::Serialize;
 
 use super::payload::{
-    AuditBatch, AuditFigures, Epoch, Start, Step, TrainEnd, Validating, Validation, data_of,
+    AuditBatch, AuditFigures, Checked, Checking, Epoch, Lesson, Start, Step, TrainEnd, Validating,
+    Validation, data_of,
 };
 use super::words::{duration, share, shown};
 use crate::metrics::Snapshot;
@@ -92,6 +93,8 @@ pub struct RunView {
     pub step: Option<Step>,
     /// The validation that goes on.
     pub validating: Option<Validating>,
+    /// What an audit does before it attacks: the check that is being made, or how far the lessons are.
+    pub preparing: Option<String>,
     /// The last finished epoch.
     pub epoch: Option<Epoch>,
     /// The last validation, and its epoch.
@@ -121,6 +124,8 @@ pub struct RunView {
     ended: Option<Status>,
     /// Epochs between two points of the history.
     stride: usize,
+    /// Whether no epoch has ended in this sitting yet, so that the next one may be told again.
+    may_go_back: bool,
 }
 
 impl RunView {
@@ -144,16 +149,38 @@ impl RunView {
         self.first.get_or_insert(event.time);
         self.last = Some(event.time);
         let ends = event.kind.ends_with("_end") || ["stopped", "failed"].contains(&event.kind.as_str());
-        if !ends {
+        if ends {
+            // Nothing is under way any more.
+            (self.validating, self.speed, self.seconds_left) = (None, None, None);
+        } else {
             self.ended = None;
         }
+        self.preparing = None;
         let line = match event.kind.as_str() {
+            "check" => {
+                let Checking { name, number } = data_of(event);
+                self.preparing = Some(format!("check {number}: {}", shown(&name)));
+                None
+            }
+            "checks" => Some(checked(&data_of(event))),
+            "lesson" => {
+                let Lesson { done, total } = data_of(event);
+                self.preparing = Some(format!("learning, {done}/{total} textures"));
+                None
+            }
             "step" => self.take_step(data_of(event)),
             "validation" => {
                 self.validating = Some(data_of(event));
                 None
             }
-            "epoch" => Some(self.take_epoch(data_of(event))),
+            "epoch" => {
+                let epoch: Epoch = data_of(event);
+                Some(if self.may_follow(epoch.epoch) {
+                    self.take_epoch(epoch)
+                } else {
+                    format!("epoch {}, which cannot be here, is left out", epoch.epoch)
+                })
+            }
             "audit_batch" => self.take_batch(data_of(event)),
             "stopped" => {
                 self.ended = Some(Status::Stopped);
@@ -214,6 +241,8 @@ impl RunView {
         self.kind = Some(shown(kind));
         // What was under way in an earlier sitting is not any more.
         (self.step, self.validating, self.speed, self.seconds_left) = (None, None, None, None);
+        // Another machine may work on it now.
+        (self.longest_silence, self.may_go_back) = (0.0, true);
         self.start = start;
         let command = shown(&self.start.command);
         if again { format!("{kind} goes on: {command}") } else { format!("{kind} begins: {command}") }
@@ -225,6 +254,11 @@ impl RunView {
         self.seconds_left = step.seconds_left;
         self.step = Some(step);
         None
+    }
+
+    /// Epochs are counted from 1 and come in order; a training that goes on tells some again.
+    fn may_follow(&self, epoch: usize) -> bool {
+        epoch > 0 && (self.may_go_back || self.history.last().is_none_or(|last| last.epoch < epoch))
     }
 
     fn take_epoch(&mut self, epoch: Epoch) -> String {
@@ -267,6 +301,7 @@ impl RunView {
 
     /// Adds a point. A training that was resumed may tell of an epoch again.
     fn remember(&mut self, point: Point) {
+        self.may_go_back = false;
         self.history.retain(|old| old.epoch < point.epoch);
         self.stride = self.stride.max(1);
         // The last point stays only where it is one of the thinned ones.
@@ -312,7 +347,6 @@ impl RunView {
 
     fn take_end(&mut self, kind: &str, event: &Event) -> String {
         self.ended = Some(Status::Finished);
-        (self.seconds_left, self.validating) = (None, None);
         let kind = shown(kind.trim_end_matches("_end"));
         if kind == "train" {
             let end: TrainEnd = data_of(event);
@@ -336,6 +370,14 @@ impl RunView {
         }
         format!("{kind} is done")
     }
+}
+
+/// The outcome of the checks in a line.
+fn checked(checks: &Checked) -> String {
+    let Checked { passed, warnings, failed, remarked } = checks;
+    let names: Vec<String> = remarked.iter().map(|check| shown(&check.name)).collect();
+    let names = if names.is_empty() { String::new() } else { format!(": {}", names.join(", ")) };
+    format!("checks: {passed} passed, {warnings} warn, {failed} failed{names}")
 }
 
 #[cfg(test)]

@@ -11,14 +11,18 @@ mod page;
 mod resume;
 mod tables;
 mod watch;
+mod watch_page;
 mod weights;
 mod whole;
 mod worn;
 
+use std::io::{Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 /// The binary with some arguments.
 pub fn syfar(arguments: &[&str]) -> Command {
@@ -50,17 +54,49 @@ pub fn fail(code: i32, arguments: &[&str]) -> String {
     errors
 }
 
-/// Starts a command, waits until a file exists, sends a signal (`-TERM`) and returns the exit code.
-pub fn interrupt(arguments: &[&str], when: &Path, signal: &str) -> Option<i32> {
-    let mut child =
-        syfar(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary starts");
-    let patience = Instant::now() + Duration::from_mins(2);
-    while !when.exists() && Instant::now() < patience {
-        std::thread::sleep(Duration::from_millis(5));
+/// How long a test waits for something that must happen. On a machine that does anything else it takes seconds; this is
+/// there so that a test that would hang fails, and says what it saw.
+pub const PATIENCE: Duration = Duration::from_mins(10);
+
+/// Looks until what is seen is as wanted, and returns it.
+pub fn wait_for<T: std::fmt::Display>(look: impl Fn() -> T, wanted: impl Fn(&T) -> bool) -> T {
+    let since = Instant::now();
+    loop {
+        let seen = look();
+        if wanted(&seen) {
+            return seen;
+        }
+        assert!(since.elapsed() < PATIENCE, "after {PATIENCE:?} this is still all there is:\n{seen}");
+        std::thread::sleep(Duration::from_millis(10));
     }
-    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill exists");
-    assert!(sent.success());
-    child.wait().expect("it ends").code()
+}
+
+/// Starts a command, waits until a file exists, sends a signal (`-TERM`) and returns the exit code: 0 where the command
+/// was done before the signal came. What it said is in the output of the test.
+pub fn interrupt(arguments: &[&str], when: &Path, signal: &str) -> Option<i32> {
+    let mut errors = tempfile::tempfile().expect("temporary file");
+    let copy = errors.try_clone().expect("a second handle");
+    let mut child = syfar(arguments).stdout(Stdio::null()).stderr(copy).spawn().expect("the binary starts");
+    let since = Instant::now();
+    let mut ended = None;
+    while ended.is_none() && !when.exists() && since.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_millis(5));
+        ended = child.try_wait().expect("it can be asked");
+    }
+    let in_time = when.exists();
+    if ended.is_none() {
+        // One that has ended in between is there until somebody waits for it.
+        let signal = if in_time { signal } else { "-KILL" };
+        let sent =
+            Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill exists");
+        assert!(sent.success());
+    }
+    let code = child.wait().expect("it ends").code();
+    let mut said = String::new();
+    errors.rewind().and_then(|()| errors.read_to_string(&mut said)).expect("readable");
+    eprintln!("syfar {} ended with {code:?}:\n{said}", arguments.join(" "));
+    assert!(in_time, "{} was never there", when.display());
+    code
 }
 
 /// A folder of drawn faces that all tests share, made once.
@@ -74,6 +110,14 @@ pub fn faces() -> &'static str {
         (place, path)
     });
     text(path)
+}
+
+/// The data of the events of one kind in the log of a run.
+pub fn events(run: &Path, kind: &str) -> Vec<Value> {
+    let log = std::fs::read_to_string(run.join("events.jsonl")).unwrap_or_default();
+    let whole = log.rfind('\n').map_or("", |end| &log[..end]);
+    let lines = whole.lines().map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
+    lines.filter(|event| event["kind"] == kind).map(|event| event["data"].clone()).collect()
 }
 
 /// A path as an argument.

@@ -182,8 +182,23 @@ pub(super) fn read(layout: &Layout, notes: &mut Vec<String>) -> Vec<Example> {
     examples
 }
 
-/// Clean, attacked and the change.
-fn pictures(folder: &Path, number: usize) -> anyhow::Result<[Vec<u8>; 3]> {
+/// The name of the picture that an audit kept of a pair of classes, as it is clean and under the attack; none where it
+/// kept none.
+pub(in crate::cli) fn of_pair(
+    layout: &Layout,
+    from: usize,
+    to: usize,
+) -> Option<(String, RgbImage, RgbImage)> {
+    let folder = layout.examples();
+    let text = std::fs::read_to_string(folder.join("examples.json")).ok()?;
+    let kept: Kept = serde_json::from_str(&text).ok()?;
+    let found = kept.examples.into_iter().find(|kept| (kept.from, kept.to) == (from, to))?;
+    let (clean, attacked) = both(&folder, found.number).ok()?;
+    Some((found.image, clean, attacked))
+}
+
+/// Clean and attacked, of one size.
+fn both(folder: &Path, number: usize) -> anyhow::Result<(RgbImage, RgbImage)> {
     let open = |kind: &str| {
         let path = folder.join(format!("{number}-{kind}.png"));
         let picture = image::open(&path).with_context(|| format!("{} cannot be read", path.display()))?;
@@ -191,6 +206,12 @@ fn pictures(folder: &Path, number: usize) -> anyhow::Result<[Vec<u8>; 3]> {
     };
     let (clean, attacked) = (open("clean")?, open("attacked")?);
     anyhow::ensure!(clean.dimensions() == attacked.dimensions(), "the pictures {number} have two sizes");
+    Ok((clean, attacked))
+}
+
+/// Clean, attacked and the change.
+fn pictures(folder: &Path, number: usize) -> anyhow::Result<[Vec<u8>; 3]> {
+    let (clean, attacked) = both(folder, number)?;
     let small = |picture: &RgbImage| {
         let (width, height) = picture.dimensions();
         if width.max(height) <= SIDE {
@@ -238,6 +259,10 @@ mod tests {
         let list = r#"{"schema_version": 1, "examples": [
             {"number": 1, "image": "a.png", "from": 0, "to": 2}, {"number": 2, "image": "b.png", "from": 0, "to": 1}]}"#;
         std::fs::write(folder.join("examples.json"), list).expect("written");
+        let (image, clean, attacked) = of_pair(&layout, 0, 2).expect("kept");
+        assert_eq!((image.as_str(), clean.width()), ("a.png", 2 * SIDE));
+        assert_eq!(clean, attacked);
+        assert!(of_pair(&layout, 0, 1).is_none() && of_pair(&layout, 2, 0).is_none());
         let mut notes = Vec::new();
         let found = read(&layout, &mut notes);
         assert_eq!((found.len(), found[0].from, found[0].to), (1, 0, 2));

@@ -14,7 +14,7 @@ use super::Usage;
 use crate::report::page::{Figure, Page, RunSource, Thresholds, figures, html};
 use crate::run::write_file;
 
-pub(super) use examples::keep;
+pub(super) use examples::{keep, of_pair};
 
 /// Most runs on a page: more lines than that nobody tells apart.
 const MOST_RUNS: usize = 50;

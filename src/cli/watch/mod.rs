@@ -76,7 +76,12 @@ fn serve(watched: &mut Watched, address: SocketAddr, allow_remote: bool) -> anyh
     let server = Server::start(address, access).with_context(failed)?;
     watched.refresh()?;
     server.show(&page_state(&watched.view, &watched.look(false)));
-    super::say(&format!("{}: http://{}/{query} until Ctrl-C", watched.name, server.address()));
+    let elsewhere = if address.ip().is_unspecified() {
+        format!("; from elsewhere with this machine's name or address in place of {}", address.ip())
+    } else {
+        String::new()
+    };
+    super::say(&format!("{}: http://{}/{query} until Ctrl-C{elsewhere}", watched.name, server.address()));
     loop {
         std::thread::sleep(READ_EVERY);
         watched.refresh()?;
@@ -117,8 +122,13 @@ impl Watched {
 
     /// Reads what is new.
     fn refresh(&mut self) -> anyhow::Result<()> {
-        self.view.take_all(&self.follower.news()?);
-        Ok(())
+        loop {
+            let news = self.follower.news()?;
+            self.view.take_all(&news);
+            if !news.more {
+                return Ok(());
+            }
+        }
     }
 
     fn look(&self, colours: bool) -> Look<'_> {

@@ -65,6 +65,44 @@ fn a_step_that_is_told_again_replaces_what_came_after_it() {
     assert_eq!(steps(&series, "loss").len(), 3);
 }
 
+/// An audit of which two points of a curve are told after its own rows, then its end.
+#[test]
+fn points_of_a_curve_leave_the_series_of_the_audit_alone() {
+    let batch = |time: f64, attack: &str, done: u64, robust: u64| {
+        let figures =
+            AuditFigures { clean: Some([7, 8]), robust: Some([robust, 8]), ..AuditFigures::default() };
+        let batch = AuditBatch { attack: attack.to_owned(), done, figures, ..AuditBatch::default() };
+        occurrence(time, "audit_batch", serde_json::to_value(batch).expect("JSON"))
+    };
+    let end = AuditFigures { clean: Some([7, 8]), robust: Some([3, 8]), ..AuditFigures::default() };
+    let log = [
+        batch(1.0, "pgd", 100, 5),
+        batch(2.0, "pgd", 300, 4),
+        batch(3.0, "pgd-epsilon-2of255", 50, 6),
+        batch(4.0, "pgd-epsilon-16of255", 20, 2),
+        batch(5.0, "pgd-epsilon-16of255", 60, 1),
+        occurrence(6.0, "audit_end", serde_json::to_value(end).expect("JSON")),
+    ];
+    let series = gather(&log, vec![("worst_pair/clean".to_owned(), dot())]);
+    for tag in ["audit/clean_accuracy", "audit/pgd/robust_accuracy"] {
+        assert_eq!(steps(&series, tag), [100, 300], "{tag}");
+    }
+    assert_eq!(steps(&series, "audit/pgd-epsilon-2of255/robust_accuracy"), [50]);
+    assert_eq!(steps(&series, "audit/pgd-epsilon-16of255/robust_accuracy"), [20, 60]);
+    assert_eq!(steps(&series, "worst_pair/clean"), [300]);
+    // The end counts once more, at the last row.
+    let Held::Value(Value::Scalar(robust)) = series.tags["audit/pgd/robust_accuracy"][1].held else {
+        panic!("a number")
+    };
+    assert!((robust - 3.0 / 8.0).abs() < 1e-12, "{robust}");
+}
+
+#[test]
+fn numbers_of_any_size_are_steps() {
+    let step = json!({"epoch": u64::MAX, "steps": u64::MAX, "step": u64::MAX, "terms": [["loss", 1.0]]});
+    assert_eq!(steps(&gather(&[occurrence(0.0, "step", step)], Vec::new()), "steps/loss"), [u64::MAX]);
+}
+
 #[test]
 fn heat_maps_are_thinned_and_the_last_is_kept() {
     let mut series = Series::default();

@@ -2,8 +2,16 @@
 
 use super::*;
 
+/// How long a test waits for bytes that must come.
+const LONG: Duration = Duration::from_mins(10);
+
 fn server(access: Access) -> Server {
-    let server = Server::start("127.0.0.1:0".parse().expect("an address"), access).expect("a port is free");
+    patient_server(access, Patience { request: LONG, ..Patience::default() })
+}
+
+fn patient_server(access: Access, patience: Patience) -> Server {
+    let address = "127.0.0.1:0".parse().expect("an address");
+    let server = Server::start_with(address, access, patience).expect("a port is free");
     server.show("{\"kind\":\"train\"}");
     server
 }
@@ -11,7 +19,7 @@ fn server(access: Access) -> Server {
 /// The whole answer to some bytes.
 fn ask(server: &Server, request: &str) -> String {
     let mut stream = TcpStream::connect(server.address()).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
+    stream.set_read_timeout(Some(LONG)).expect("a time");
     stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("an answer");
@@ -48,7 +56,7 @@ fn the_page_and_its_state() {
 fn changes_arrive_as_they_come() {
     let server = server(Access::ThisMachine);
     let mut stream = TcpStream::connect(server.address()).expect("it listens");
-    stream.set_read_timeout(Some(Duration::from_secs(30))).expect("a time");
+    stream.set_read_timeout(Some(LONG)).expect("a time");
     stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
     let mut heard = String::new();
     let mut until = |end: &str| {
@@ -57,6 +65,8 @@ fn changes_arrive_as_they_come() {
             let read = stream.read(&mut part).expect("more");
             assert!(read > 0, "it ended after {heard}");
             heard.push_str(std::str::from_utf8(&part[..read]).expect("UTF-8"));
+            // Where a test takes long the server says so meanwhile.
+            heard = heard.replace(BEAT, "");
         }
         heard.clone()
     };
@@ -75,6 +85,7 @@ fn pages_of_other_hosts_are_refused() {
     let server = server(Access::ThisMachine);
     let port = server.address().port();
     for host in [
+        "localhost:80.evil.example",
         "evil.example",
         "evil.example:80",
         "127.0.0.1.evil.example",
@@ -84,8 +95,11 @@ fn pages_of_other_hosts_are_refused() {
     ] {
         assert_eq!(code(&get(&server, "/state.json", host)), "421", "{host}");
     }
+    // At the near end of a tunnel the port is another one.
     let own = [
         "localhost".to_owned(),
+        "localhost:9".to_owned(),
+        "[::1]".to_owned(),
         format!("LOCALHOST:{port}"),
         format!("127.0.0.1:{port}"),
         format!("[::1]:{port}"),
@@ -124,6 +138,51 @@ fn what_is_no_request_is_refused_and_the_server_goes_on() {
     // Somebody who hangs up in the middle.
     drop(TcpStream::connect(server.address()).expect("it listens"));
     assert_eq!(code(&get(&server, "/state.json", "localhost")), "200");
+}
+
+#[test]
+fn whoever_does_not_ask_is_left() {
+    let short = Patience { request: Duration::from_millis(50), ..Patience::default() };
+    let server = patient_server(Access::ThisMachine, short);
+    assert_eq!(code(&ask(&server, "")), "408");
+    assert_eq!(code(&ask(&server, "GET / HTTP/1.1\r\nHost: local")), "408");
+}
+
+#[test]
+fn more_pages_than_there_may_be_are_refused_until_one_is_closed() {
+    let often = Patience { request: LONG, beat: Duration::from_millis(10) };
+    let server = patient_server(Access::ThisMachine, often);
+    let open = || {
+        let mut stream = TcpStream::connect(server.address()).expect("it listens");
+        stream.set_read_timeout(Some(LONG)).expect("a time");
+        stream.write_all(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n").expect("sent");
+        // A page that has heard something is one that is counted.
+        let mut first = [0; 12];
+        stream.read_exact(&mut first).expect("an answer");
+        assert_eq!(&first, b"HTTP/1.1 200");
+        stream
+    };
+    let pages: Vec<TcpStream> = (0..MOST_CONNECTIONS).map(|_| open()).collect();
+    assert_eq!(code(&ask(&server, "")), "503");
+    drop(pages);
+    // That they are gone is noticed when the server next tells them that it is alive.
+    let once_more = || {
+        let mut stream = TcpStream::connect(server.address()).expect("it listens");
+        stream.set_read_timeout(Some(LONG)).expect("a time");
+        // Whoever is refused may be cut off before having asked.
+        let _ = stream.write_all(b"GET /state.json HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    let since = Instant::now();
+    loop {
+        let answer = once_more();
+        if code(&answer) == "200" {
+            break;
+        }
+        assert!(since.elapsed() < LONG, "the places of closed pages stay taken: {answer}");
+    }
 }
 
 #[test]

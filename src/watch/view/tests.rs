@@ -87,6 +87,8 @@ fn a_writer_that_says_nothing_may_be_gone() {
     // The time between two sittings is no silence.
     log.push(event(90_000.0, "train_start", json!({})));
     assert_eq!(now(&log, 91_300.0), Status::Silent(1300.0));
+    // Nor does a pause of the last sitting say anything of this one.
+    assert_eq!(now(&log, 90_001.0 + PATIENCE), Status::Silent(PATIENCE + 1.0));
     assert_eq!(view(&[]).status(5.0), Status::Waiting);
 }
 
@@ -112,6 +114,78 @@ fn what_ended_says_how() {
         done.log.back().map(|line| line.text.as_str()),
         Some("train is done in 1 min 01 s; kept epoch 2")
     );
+}
+
+#[test]
+fn what_ended_has_neither_speed_nor_time_left() {
+    let batch = json!({"attack": "pgd", "done": 1, "total": 2, "rows_per_second": 2.0, "seconds_left": 9.0});
+    let audit = vec![event(1.0, "audit_start", json!({})), event(2.0, "audit_batch", batch)];
+    for (log, end) in [
+        (training(), "stopped"),
+        (training(), "failed"),
+        (training(), "train_end"),
+        (audit.clone(), "audit_end"),
+        (audit, "stopped"),
+    ] {
+        let before = view(&log);
+        assert!(before.speed.is_some() && before.seconds_left.is_some());
+        let after = view(&[log, vec![event(113.0, end, json!({}))]].concat());
+        assert_eq!((after.speed, after.seconds_left), (None, None), "{end}");
+    }
+}
+
+#[test]
+fn a_validation_is_told_of_until_something_else_goes_on() {
+    let validation = event(111.0, "validation", json!({"epoch": 2, "done": 64, "total": 200}));
+    let log = [training(), vec![validation]].concat();
+    let found = view(&log);
+    assert_eq!(found.validating, Some(Validating { epoch: 2, done: 64, total: 200 }));
+    assert_eq!(found.log.len(), 2, "no line of the log");
+    for next in [epoch(120.0, 2, false), log[1].clone(), event(120.0, "stopped", json!({})), log[0].clone()] {
+        assert_eq!(view(&[log.clone(), vec![next]].concat()).validating, None);
+    }
+}
+
+#[test]
+fn what_an_audit_does_before_it_attacks_is_shown() {
+    let mut log = vec![event(1.0, "audit_start", json!({}))];
+    let preparing = |log: &[Event]| view(log).preparing;
+    log.push(event(2.0, "check", json!({"name": "loss-noise", "number": 9})));
+    assert_eq!(preparing(&log).as_deref(), Some("check 9: loss-noise"));
+    let remarked = json!([{"name": "noise", "status": "failed", "seen": "much"}, {"name": "budget"}]);
+    let checks =
+        json!({"attack": "pgd", "images": 32, "passed": 9, "warnings": 1, "failed": 1, "remarked": remarked});
+    log.push(event(3.0, "checks", checks));
+    let found = view(&log);
+    assert_eq!(found.preparing, None);
+    let lines: Vec<&str> = found.log.iter().skip(1).map(|line| line.text.as_str()).collect();
+    assert_eq!(lines, ["checks: 9 passed, 1 warn, 1 failed: noise, budget"]);
+    log.push(event(4.0, "lesson", json!({"done": 2, "total": 12})));
+    assert_eq!(preparing(&log).as_deref(), Some("learning, 2/12 textures"));
+    for next in [event(5.0, "lessons", json!({"textures": 12})), event(5.0, "failed", json!({}))] {
+        assert_eq!(preparing(&[log.clone(), vec![next]].concat()), None);
+    }
+}
+
+#[test]
+fn an_epoch_that_cannot_be_there_leaves_the_history_alone() {
+    let mut log = vec![training()[0].clone()];
+    log.extend((1..=3).map(|number| epoch(100.0 + number as f64, number, false)));
+    let epochs = |log: &[Event]| view(log).history.iter().map(|point| point.epoch).collect::<Vec<_>>();
+    for odd in [epoch(110.0, 0, true), epoch(110.0, 2, true), event(110.0, "epoch", json!([1]))] {
+        let log = [log.clone(), vec![odd]].concat();
+        assert_eq!(epochs(&log), [1, 2, 3]);
+        let found = view(&log);
+        assert_eq!((found.validation.map(|(epoch, _)| epoch), found.best_epoch), (Some(3), None));
+        let line = &found.log.back().expect("a line").text;
+        assert!(line.contains("left out"), "{line}");
+    }
+    // A training that goes on tells of an epoch again, and of the later ones in order.
+    log.push(event(110.0, "train_start", json!({})));
+    log.push(epoch(111.0, 2, false));
+    assert_eq!(epochs(&log), [1, 2]);
+    log.extend([epoch(112.0, 3, false), epoch(113.0, 1, false)]);
+    assert_eq!(epochs(&log), [1, 2, 3]);
 }
 
 fn batch(stage: &str, done: u64, success: Option<&SuccessMatrix>, cells: bool) -> Value {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 use syfar::data::{Dataset, read_saved};
 
-use super::{faces, fail, run, succeed, text, trained};
+use super::{events, faces, fail, run, succeed, text, trained};
 
 fn attack<'a>(out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     static MODEL: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
@@ -79,6 +79,9 @@ fn a_folder_goes_on_and_nothing_is_overwritten() {
     succeed(&resumed);
     fs::remove_file(&file).expect("removed");
     assert!(fail(1, &resumed).contains("is missing"));
+    let told = events(&out, "failed");
+    let says = |at: usize, words| told[at]["error"].to_string().contains(words);
+    assert!(told.len() == 2 && says(0, "other contents") && says(1, "is missing"), "{told:?}");
     let words: Vec<&str> =
         resumed.iter().map(|word| if *word == "attack" { "audit" } else { *word }).collect();
     assert_ne!(run(&words).status.code(), Some(0));

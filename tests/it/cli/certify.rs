@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::{faces, fail, succeed, text, trained};
+use super::{events, faces, fail, succeed, text, trained};
 
 #[test]
 fn certificates_are_written_row_by_row_and_resumed() {
@@ -36,6 +36,8 @@ fn certificates_are_written_row_by_row_and_resumed() {
     assert_eq!(fs::read_to_string(&json).expect("figures"), figures);
     fs::write(&csv, "image,class,prediction,radius,votes\nother.png,0,,0,0\n").expect("written");
     assert!(fail(1, &[&words[..], &["--resume"]].concat()).contains("other.png"));
+    let told = events(&out, "failed");
+    assert!(told.len() == 1 && told[0]["error"].to_string().contains("other.png"), "{told:?}");
 }
 
 #[test]

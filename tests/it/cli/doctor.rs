@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{faces, fail, run, succeed, text, trained};
+use super::{events, faces, fail, run, succeed, text, trained};
 
 fn read(path: &Path) -> Value {
     serde_json::from_str(&fs::read_to_string(path).expect("checks")).expect("JSON")
@@ -58,14 +58,21 @@ fn an_audit_makes_the_cheap_checks_or_says_that_it_made_none() {
             ["audit", "--model", text(&model), "--data", faces(), "--out", text(&out), "--attack", "pgd"];
         let printed =
             succeed(&[&words[..], &["--targets", "none", "--set", "attack.steps=2"], more].concat());
-        (printed, read(&out.join("checks.json")))
+        (printed, read(&out.join("checks.json")), ["check", "checks"].map(|kind| events(&out, kind)))
     };
-    let (printed, checks) = audit("cheap", &["--set", "checks.images=3"]);
+    let (printed, checks, [begun, made]) = audit("cheap", &["--set", "checks.images=3"]);
     assert!(printed.contains("Checks of pgd on 3 pictures"), "{printed}");
-    assert_eq!(checks["checks"].as_array().map(Vec::len), Some(15));
-    let (printed, checks) = audit("off", &["--set", "checks.depth=off"]);
+    let checks = checks["checks"].as_array().expect("a list");
+    assert_eq!(checks.len(), 15);
+    let names = |list: &[Value], key| list.iter().map(|one| one[key].clone()).collect::<Vec<_>>();
+    assert_eq!(names(&begun, "name"), names(checks, "id"));
+    assert_eq!(names(&begun, "number"), (1..=15).map(Value::from).collect::<Vec<_>>());
+    let passed = checks.iter().filter(|check| check["status"] == "passed").count();
+    assert_eq!((made.len(), &made[0]["passed"]), (1, &Value::from(passed)));
+    let (printed, checks, events) = audit("off", &["--set", "checks.depth=off"]);
     assert!(!printed.contains("Checks of"), "{printed}");
     assert_eq!(checks["left_out"].as_array().map(Vec::len), Some(23));
+    assert!(events.concat().is_empty(), "{events:?}");
 }
 
 #[test]
@@ -77,5 +84,8 @@ fn a_sample_of_nothing_is_refused() {
     let words = ["audit", "--model", text(&model), "--data", faces(), "--out", text(&out)];
     let message = fail(2, &[&words[..], &["--set", "checks.images=0"]].concat());
     assert!(message.contains("checks.images is 0") && message.contains("checks.depth"), "{message}");
+    // The run had begun, so its log says how it ended.
+    let told = events(&out, "failed");
+    assert!(told[0]["error"].as_str().is_some_and(|told| message.contains(told)), "{told:?}");
     assert!(fail(2, &["doctor", "--data", faces()]).contains("--model"));
 }

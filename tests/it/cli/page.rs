@@ -71,7 +71,7 @@ fn hand_made(root: &Path, classes: &[String]) -> AuditCounts {
 }
 
 /// A chromium, if there is one; a line says so if there is not.
-fn browser() -> Option<PathBuf> {
+pub(super) fn browser() -> Option<PathBuf> {
     let given = std::env::var_os("SYFAR_BROWSER").map(PathBuf::from);
     let places = || std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect::<Vec<_>>();
     let names = ["chromium", "chromium-browser", "google-chrome"];
@@ -85,18 +85,21 @@ fn browser() -> Option<PathBuf> {
     browser
 }
 
+/// A script that stands before all others and keeps what goes wrong.
+pub(super) const SEEN_ERRORS: &str = "window.seenErrors = [];\
+    addEventListener('error', (event) => seenErrors.push(String(event.message)), true);\
+    addEventListener('securitypolicyviolation', (event) => seenErrors.push(event.violatedDirective));\
+    for (const level of ['error', 'warn']) console[level] = (...words) => seenErrors.push(words.join(' '));";
+
 /// What a browser without network sees and does in a page, see `page_check.js`.
 ///
 /// A window is never narrower than 500 pixels, so a narrow page is a frame in one.
 fn visit(browser: &Path, page: &Path, width: u32, flags: &[&str]) -> Value {
     let place = page.parent().expect("a directory");
     let html = fs::read_to_string(page).expect("a page");
-    let watch = "<head><script>window.seenErrors = [];\
-        addEventListener('error', (event) => seenErrors.push(String(event.message)), true);\
-        addEventListener('securitypolicyviolation', (event) => seenErrors.push(event.violatedDirective));\
-        for (const level of ['error', 'warn']) console[level] = (...words) => seenErrors.push(words.join(' '));</script>";
+    let watch = format!("<head><script>{SEEN_ERRORS}</script>");
     let check = concat!("<script>", include_str!("page_check.js"), "</script>\n</body>");
-    let watched = html.replacen("<head>", watch, 1).replace("\n</body>", check);
+    let watched = html.replacen("<head>", &watch, 1).replace("\n</body>", check);
     assert!(watched.len() > html.len() + check.len(), "both scripts found their place");
     let copy = place.join("watched.html");
     fs::write(&copy, watched).expect("written");

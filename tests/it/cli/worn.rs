@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{faces, fail, succeed, text, train, trained};
+use super::{events, faces, fail, succeed, text, train, trained};
 
 fn audit<'a>(model: &'a Path, out: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
     [&["audit", "--model", text(model), "--data", faces(), "--out", text(out)][..], more].concat()
@@ -55,6 +55,8 @@ fn a_patch_is_learned_on_one_split_and_the_same_after_a_resume() {
     let printed = succeed(&audit(&model, &first, &more));
     assert!(printed.contains("universal-patch covers"), "{printed}");
     assert!(printed.contains("learned before: 2"), "{printed}");
+    assert_eq!(events(&first, "lesson").first(), Some(&serde_json::json!({"done": 0, "total": 2})));
+    assert_eq!(events(&first, "lessons")[0]["textures"], 2);
     for texture in ["any.png", "to_2.png"] {
         let patch = image::open(first.join("textures").join(texture)).expect("a texture").into_rgb8();
         assert_eq!(patch.dimensions(), (10, 10), "a tenth of 32 x 32 pixels");
