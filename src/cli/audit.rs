@@ -8,12 +8,13 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::{self, CheckSection};
 use super::config::ConfigError;
-use super::curve::{self, CurveSection};
+use super::curve::{self, CurveSection, Point};
 use super::setting::{SettingArguments, complete};
 use super::sitting::{Sitting, figures};
-use super::{Context, page, worn};
+use super::worn::{self, Built};
+use super::{Context, Usage, page, shard};
 use crate::Seed;
-use crate::attacks::{Attack, AttackConfig, AttackConfigError, EyeglassConfig, Taught};
+use crate::attacks::{Attack, AttackConfig, EyeglassConfig};
 use crate::audit::{Counts, TargetChoice};
 use crate::checks::{CheckReport, Depth};
 use crate::data::{Dataset, Split};
@@ -40,6 +41,10 @@ pub(super) struct AuditArguments {
     /// Go on with an interrupted audit of the same configuration.
     #[arg(long)]
     resume: bool,
+    /// Make one of several parts of the audit, to be joined by `syfar merge`: 0/200 to 199/200, slurm or slurm/200 (an
+    /// array), kubernetes/200 (an indexed job), mpi (a rank). It goes on by itself where it was interrupted.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<String>,
     /// Print the configuration with all defaults and stop.
     #[arg(long)]
     print_config: bool,
@@ -178,10 +183,20 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
         return Ok(());
     }
     let out = arguments.out.as_ref().context("--out is missing")?;
+    let shard = arguments.shard.as_deref().map(shard::of_process).transpose()?;
     complete(&config)?;
     let model = Model::load(&config.model, &Device::default())?;
     let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
+    if let Some(shard) = shard {
+        return shard::run(&config, &model, &data, out, shard, context);
+    }
     let audited = run(&config, &model, &data, out, arguments.resume, "audit", context)?;
+    show(&config, &audited, out, context);
+    Ok(())
+}
+
+/// Prints what an audit found.
+pub(super) fn show(config: &AuditRunConfig, audited: &Audited, out: &Path, context: &Context) {
     if config.checks.depth != Depth::Off {
         context.say(&format!("{}\n", checks::summary(&audited.checks)));
     }
@@ -200,7 +215,6 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     if page.is_file() {
         context.say(&format!("Page: {}", page.display()));
     }
-    Ok(())
 }
 
 /// What the last line of the log says.
@@ -260,32 +274,23 @@ pub(super) fn run(
     name: &str,
     context: &Context,
 ) -> anyhow::Result<Audited> {
-    super::same_classes(&model.config.classes, &data.classes, &config.model)?;
-    check(config, model)?;
-    let side = model.config.preprocessing.side;
-    let mut attack = build(&config.attack, [3, side, side])?;
-    let points = config.curve.points(&config.attack, attack.as_attack().name())?;
-    if !points.is_empty() && !config.untargeted {
-        let problem =
-            "curve: its points are robust accuracies, so set untargeted = true or leave the lists empty";
-        return Err(ConfigError::Value(problem.to_owned()).into());
-    }
-    let split = config.split.of(data);
-    worn::check_landmarks(&config.attack, split)?;
-    let weights = config.model.join("model.safetensors");
-    let files: Vec<&Path> = std::iter::once(weights.as_path()).chain(config.attack.files()).collect();
-    let stored = super::stored_config(config, data, &files)?;
+    let Prepared { mut attack, points, split, stored } = prepare(config, model, data)?;
     let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
+    if layout.pieces().exists() && !layout.predictions().exists() {
+        let problem = "was made in shards, which are not merged: make the rest with --shard, or join them";
+        return Err(Usage(format!("{} {problem}: syfar merge {0}", out.display())).into());
+    }
     super::keep_splits(layout, data)?;
-    let mut events = context.events(layout)?;
+    let mut events = context.events(&layout.events())?;
     let plan = serde_json::json!({"attack": attack.as_attack().name()});
     events.append("audit_start", &super::provenance(config.seed, data, plan))?;
-    let checks = checked(config, model, split, layout, context)?;
+    let checks = checked(config, model, split, &layout.checks(), context)?;
     let victim = Victim::with_precision(&model.network, config.attack_precision)?;
     let mut remarks = Vec::new();
     if let Built::Untaught(taught) = &mut attack {
-        let lessons = worn::teach(taught, config, &victim, data, layout, context)?;
+        let lessons = worn::teach(taught, config, &victim, data, None, context)?;
+        worn::keep_textures(taught, layout)?;
         events.append("lessons", &lessons)?;
         remarks.push(lessons.line());
     }
@@ -323,45 +328,56 @@ pub(super) fn run(
     Ok(audited)
 }
 
+/// What an audit is made of.
+pub(super) struct Prepared<'a> {
+    pub attack: Built,
+    /// The points of its curves.
+    pub points: Vec<Point>,
+    pub split: &'a Split,
+    /// The configuration as the run directory keeps it.
+    pub stored: String,
+}
+
+/// Checks everything that can be wrong before any work is done.
+pub(super) fn prepare<'a>(
+    config: &AuditRunConfig,
+    model: &Model,
+    data: &'a Dataset,
+) -> anyhow::Result<Prepared<'a>> {
+    super::same_classes(&model.config.classes, &data.classes, &config.model)?;
+    check(config, model)?;
+    let side = model.config.preprocessing.side;
+    let attack = Built::new(&config.attack, [3, side, side])?;
+    let points = config.curve.points(&config.attack, attack.as_attack().name())?;
+    if !points.is_empty() && !config.untargeted {
+        let problem =
+            "curve: its points are robust accuracies, so set untargeted = true or leave the lists empty";
+        return Err(ConfigError::Value(problem.to_owned()).into());
+    }
+    let split = config.split.of(data);
+    worn::check_landmarks(&config.attack, split)?;
+    let weights = config.model.join("model.safetensors");
+    let others = config.attack.files().into_iter().chain(config.targets.file());
+    let files: Vec<&Path> = std::iter::once(weights.as_path()).chain(others).collect();
+    let stored = super::stored_config(config, data, &files)?;
+    Ok(Prepared { attack, points, split, stored })
+}
+
 /// The checks of the audit: those that an earlier sitting made, or new ones.
-fn checked(
+pub(super) fn checked(
     config: &AuditRunConfig,
     model: &Model,
     split: &Split,
-    layout: &Layout,
+    path: &Path,
     context: &Context,
 ) -> anyhow::Result<CheckReport> {
-    let path = layout.checks();
-    let there = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let there = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(report) = there {
         return Ok(report);
     }
     let report = checks::run(config, &config.checks, model, split, context)?;
-    write_file(&path, checks::json(&report)?.as_bytes())?;
+    write_file(path, checks::json(&report)?.as_bytes())?;
     Ok(report)
-}
-
-/// An attack, or one that has to learn first.
-enum Built {
-    Ready(Box<dyn Attack>),
-    Untaught(Box<Taught>),
-}
-
-impl Built {
-    fn as_attack(&self) -> &dyn Attack {
-        match self {
-            Self::Ready(attack) => attack.as_ref(),
-            Self::Untaught(taught) => taught.as_ref(),
-        }
-    }
-}
-
-fn build(config: &AttackConfig, shape: [usize; 3]) -> Result<Built, ConfigError> {
-    let wrong = |error: AttackConfigError| ConfigError::Value(error.to_string());
-    Ok(match config.build_taught(shape).map_err(wrong)? {
-        Some(taught) => Built::Untaught(Box::new(taught)),
-        None => Built::Ready(config.build(shape).map_err(wrong)?),
-    })
 }
 
 /// What can be wrong with the values before any work is done.
