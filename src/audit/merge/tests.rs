@@ -5,9 +5,11 @@ use crate::Seed;
 use crate::attacks::Attack;
 use crate::audit::fixtures::{Bench, IMAGES, STEP, Step, options};
 use crate::audit::{
-    Inherit, PredictionLog, Progress, ShardOutcome, Tally, TargetChoice, audit, audit_shard, read_rows,
+    Counts, Inherit, PredictionLog, Progress, ShardOutcome, Tally, TargetChoice, audit, audit_shard,
+    read_rows,
 };
 use crate::data::{Batch, ImageId};
+use crate::models::{FaceCnn, FaceCnnConfig, Victim};
 use crate::run::StopFlag;
 
 /// Many pictures: those of a bench again and again, under names of their own.
@@ -177,7 +179,7 @@ fn shards_that_are_killed_and_run_again_give_the_bytes_of_one_run() {
         killed.insert(rng.random_range(0..200_u64) as usize);
     }
     for shard in shards(200) {
-        let batches = if killed.contains(&shard.index()) { 1 + shard.index() % 4 } else { usize::MAX };
+        let batches = if killed.contains(&shard.index()) { 1 + shard.index() % 3 } else { usize::MAX };
         let outcomes = many.shard(&attacks, &folder, shard, batches);
         assert_eq!(outcomes.iter().all(|outcome| outcome.finished), batches == usize::MAX);
     }
@@ -222,13 +224,13 @@ fn a_shard_counts_its_rows_whether_it_made_or_found_them() {
             *sum = [sum[0] + part[0], sum[1] + part[1]];
         }
     }
-    let rows = read_rows(&many.bench.directory.path().join("whole.csv.gz"));
-    assert!(rows.is_err(), "nothing was merged yet");
-    let (whole, _) = many.bench.whole(&STEP, &options[0], "one");
-    let counts = &whole.counts.attacks["step"];
-    let robust = counts.untargeted.as_ref().expect("untargeted");
-    let targeted = counts.targeted.as_ref().expect("targeted");
-    assert_eq!(sum.clean, [whole.counts.clean.correct(), whole.counts.clean.total()]);
+    many.whole(&attacks);
+    let rows = read_rows(&many.bench.directory.path().join("whole.csv.gz")).expect("readable");
+    let counts = Counts::from_rows(rows, 4).expect("valid rows");
+    let of_attack = &counts.attacks["step"];
+    let robust = of_attack.untargeted.as_ref().expect("untargeted");
+    let targeted = of_attack.targeted.as_ref().expect("targeted");
+    assert_eq!(sum.clean, [counts.clean.correct(), counts.clean.total()]);
     assert_eq!(sum.robust, [robust.correct(), robust.total()]);
     assert_eq!(sum.targeted, [targeted.total_successes(), targeted.total_attempts()]);
 }
@@ -312,4 +314,48 @@ fn pieces_that_disagree_about_an_unchanged_picture_are_refused() {
     fs::write(&path, member(&rows, true).expect("gzip")).expect("written");
     let error = many.merged(&options, &[folder]).expect_err("a contradiction");
     assert!(error.contains("image 0.png") && error.contains("SYFAR_SIMD"), "{error}");
+}
+
+/// Does nothing, except in the process that the next test starts: alone, so that no other test's memory is counted.
+#[cfg(target_os = "linux")]
+#[test]
+fn measured_shard() {
+    const PEOPLE: usize = 10_000;
+    if std::env::var_os("SYFAR_TEST_MEMORY").is_none() {
+        return;
+    }
+    let mut many = Many::new(PEOPLE);
+    many.labels = (0..PEOPLE).collect();
+    let config = FaceCnnConfig { side: 16, ..FaceCnnConfig::new(PEOPLE) };
+    let network = FaceCnn::new(&config, Seed::new(0), &burn::tensor::Device::default().autodiff());
+    many.bench.victim = Victim::new(&network);
+    let options = named("step", options(64, TargetChoice::Random(10)));
+    let outcomes = many.shard(
+        &[(&STEP, options)],
+        &many.folder("gallery"),
+        Shard::new(7, 200).expect("one of 200"),
+        usize::MAX,
+    );
+    assert_eq!(outcomes[0].tally.targeted[1], 512, "8 of 1563 batches");
+    let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
+    let peak =
+        status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("the largest resident size");
+    println!("\npeak {}", peak.trim().trim_end_matches(" kB"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_shard_of_ten_thousand_classes_holds_no_matrix_of_them() {
+    let program = std::env::current_exe().expect("path of the test program");
+    let output = std::process::Command::new(program)
+        .args(["--exact", "audit::merge::tests::measured_shard", "--nocapture"])
+        .env("SYFAR_TEST_MEMORY", "1")
+        .output()
+        .expect("the test program starts");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("peak ")).expect("the process ended well");
+    let kilobytes: u64 = line.parse().expect("a number");
+    println!("a shard of 10,000 classes: {} MB at most", kilobytes / 1000);
+    // One matrix of counts of 8 bytes would take 800 MB.
+    assert!(kilobytes < 400_000, "{kilobytes} kB");
 }
