@@ -329,13 +329,10 @@ fn measured_shard() {
     let config = FaceCnnConfig { side: 16, ..FaceCnnConfig::new(PEOPLE) };
     let network = FaceCnn::new(&config, Seed::new(0), &burn::tensor::Device::default().autodiff());
     many.bench.victim = Victim::new(&network);
-    let options = named("step", options(64, TargetChoice::Random(10)));
-    let outcomes = many.shard(
-        &[(&STEP, options)],
-        &many.folder("gallery"),
-        Shard::new(7, 200).expect("one of 200"),
-        usize::MAX,
-    );
+    let attacks: [(&dyn Attack, AuditOptions); 1] =
+        [(&STEP, named("step", options(64, TargetChoice::Random(10))))];
+    let shard = Shard::new(7, 200).expect("one of 200");
+    let outcomes = many.shard(&attacks, &many.folder("gallery"), shard, usize::MAX);
     assert_eq!(outcomes[0].tally.targeted[1], 512, "8 of 1563 batches");
     let status = fs::read_to_string("/proc/self/status").expect("Linux has it");
     let peak =
