@@ -141,6 +141,11 @@ impl Taught {
         }
     }
 
+    /// The texture that a picture of a class wears for a goal.
+    pub fn key(&self, label: usize, target: Option<usize>) -> TextureKey {
+        TextureKey { person: matches!(self.wearers, Wearers::Person(_)).then_some(label), target }
+    }
+
     /// Learns one texture and says from how many pictures. Pictures of the target's class are never among
     /// them; a texture for everybody learns from pictures that are recognised when they are clean.
     ///
@@ -233,12 +238,11 @@ impl Attack for Taught {
 
     fn perturb(&self, _victim: &Victim, batch: &Batch, goal: &Goal, seed: Seed) -> Tensor<4> {
         let texture = |row: usize| {
-            let person = matches!(self.wearers, Wearers::Person(_)).then_some(batch.labels[row]);
             let target = match goal {
                 Goal::Untargeted => None,
                 Goal::Targeted(targets) => Some(targets[row]),
             };
-            self.textures.get(&TextureKey { person, target }).map(Vec::as_slice)
+            self.textures.get(&self.key(batch.labels[row], target)).map(Vec::as_slice)
         };
         let textures: Vec<Option<&[f32]>> = (0..batch.len()).map(texture).collect();
         self.wear.put_on(batch, &textures, seed.purpose(self.name))

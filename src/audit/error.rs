@@ -48,6 +48,14 @@ pub enum AuditError {
         /// Why it doesn't belong.
         cause: &'static str,
     },
+    /// A piece of an audit that cannot be used.
+    #[error("{path} {cause}; remove it and run its shard again, which makes what is missing")]
+    Piece {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong.
+        cause: String,
+    },
     /// A class that the model doesn't have.
     #[error("{what} is class {class}, but there are {classes} classes, counted from 0")]
     Class {

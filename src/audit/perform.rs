@@ -1,16 +1,12 @@
-//! The loop: tasks in full batches through the attack, checked, scored, written, counted.
+//! The loop: batch after batch of the plan, made, written, counted.
 
-use std::collections::{HashMap, HashSet};
 use std::time::Instant;
 
-use burn::tensor::Tensor;
-
-use super::measure::{Distance, Score, distance, flaw, score, values};
+use super::make::Maker;
 use super::plan::{Plan, Task};
-use super::{AuditError, CLEAN, Counts, Pictures, PredictionLog, Row, Stage, TargetChoice};
+use super::{AuditError, CLEAN, Counts, Pictures, PredictionLog, Stage, TargetChoice};
 use crate::Seed;
-use crate::attacks::{Attack, Goal};
-use crate::data::Batch;
+use crate::attacks::Attack;
 use crate::models::{Cost, Victim};
 use crate::run::StopFlag;
 
@@ -76,11 +72,6 @@ pub struct AuditOutcome {
     pub seconds: f64,
 }
 
-/// The seed that an attack gets in a run.
-pub fn attack_seed(run: Seed, attack: &dyn Attack) -> Seed {
-    run.purpose("audit").purpose(attack.name())
-}
-
 /// Attacks all pictures and appends a row for each attack made to the log; what the log has already is
 /// not made again.
 ///
@@ -109,268 +100,41 @@ pub fn audit(
     let started = Instant::now();
     let name = options.name.as_deref().unwrap_or_else(|| attack.name());
     let plan = Plan::new(pictures, options, name, victim.classes())?;
-    let mut clean = vec![None; pictures.labels.len()];
+    let mut maker = Maker::new(victim, pictures, attack, options, name);
     let mut counts = Counts::new(plan.classes);
     let done = plan.done(log.path(), |image, row| {
         if row.attack == CLEAN {
-            clean[image] = Some(Score { prediction: row.prediction, margin: row.margin });
+            maker.learn_clean(image, row);
         }
         counts.add(row)
     })?;
     let inherited = plan.inherited(log.path())?;
-    let mut work = Work {
-        victim,
-        pictures,
-        attack,
-        name,
-        seed: attack_seed(options.seed, attack),
-        batch_size: options.batch_size,
-        log,
-        stop,
-        progress,
-        clean,
-        counts,
-        inherited,
-        done: done.iter().filter(|is| **is).count(),
-        total: plan.total(),
-        attacks: 0,
-        cost: Cost::default(),
-    };
-    let finished = work.all(&plan, &done)?;
-    Ok(AuditOutcome {
-        counts: work.counts,
-        finished,
-        attacks: work.attacks,
-        cost: work.cost,
-        seconds: started.elapsed().as_secs_f64(),
-    })
-}
-
-/// An audit at work.
-struct Work<'a> {
-    victim: &'a Victim,
-    pictures: Pictures<'a>,
-    attack: &'a dyn Attack,
-    name: &'a str,
-    seed: Seed,
-    batch_size: usize,
-    log: &'a mut PredictionLog,
-    stop: &'a StopFlag,
-    progress: &'a mut dyn FnMut(Progress, &Counts),
-    /// What is known of each unchanged picture.
-    clean: Vec<Option<Score>>,
-    counts: Counts,
-    /// Rows of other attacks, by task.
-    inherited: HashMap<usize, Row>,
-    done: usize,
-    total: usize,
-    attacks: u64,
-    cost: Cost,
-}
-
-/// Makes the rows of a batch of tasks of one stage.
-type MakeRows<'a> = fn(&mut Work<'a>, &[Task]) -> Result<Vec<Row>, AuditError>;
-
-impl<'a> Work<'a> {
-    /// All tasks that are not done. Gives false when it was asked to stop.
-    fn all(&mut self, plan: &Plan, done: &[bool]) -> Result<bool, AuditError> {
-        let left = |stage| plan.tasks(stage).filter(|task: &Task| !done[task.index]);
-        if !self.pass(Stage::Clean, left(Stage::Clean), Self::clean_rows)? {
-            return Ok(false);
-        }
-        let labels = self.pictures.labels;
-        let wrong: Vec<bool> =
-            (0..labels.len()).map(|image| self.clean(image).prediction != labels[image]).collect();
-        let known: HashSet<usize> = self.inherited.keys().copied().collect();
-        let new = |stage| left(stage).filter(|task| !known.contains(&task.index));
-        let old = |stage| left(stage).filter(|task| known.contains(&task.index));
-        let spared = new(Stage::Untargeted).filter(|task| wrong[task.image]);
-        let attacked = new(Stage::Untargeted).filter(|task| !wrong[task.image]);
-        Ok(self
-            .pass(Stage::Untargeted, old(Stage::Untargeted), |work, tasks| Ok(work.inherited_rows(tasks)))?
-            && self.pass(Stage::Untargeted, spared, |work, tasks| Ok(work.spared_rows(tasks)))?
-            && self.pass(Stage::Untargeted, attacked, Self::attacked_rows)?
-            && self
-                .pass(Stage::Targeted, old(Stage::Targeted), |work, tasks| Ok(work.inherited_rows(tasks)))?
-            && self.pass(Stage::Targeted, new(Stage::Targeted), Self::attacked_rows)?)
-    }
-
-    /// Some tasks of a stage in full batches. Gives false when it was asked to stop.
-    fn pass(
-        &mut self,
-        stage: Stage,
-        mut tasks: impl Iterator<Item = Task>,
-        make_rows: MakeRows<'a>,
-    ) -> Result<bool, AuditError> {
-        loop {
-            let batch: Vec<Task> = tasks.by_ref().take(self.batch_size).collect();
-            if batch.is_empty() {
-                return Ok(true);
+    let mut at =
+        Progress { stage: Stage::Clean, done: done.iter().filter(|is| **is).count(), total: plan.total() };
+    let mut finished = true;
+    'stages: for stage in Stage::ALL {
+        at.stage = stage;
+        for places in plan.batches(stage) {
+            let mut tasks = plan.tasks(stage, places);
+            tasks.retain(|task: &Task| !done[task.index]);
+            if tasks.is_empty() {
+                continue;
             }
-            if self.stop.requested() {
-                return Ok(false);
+            if stop.requested() {
+                finished = false;
+                break 'stages;
             }
-            let rows = make_rows(self, &batch)?;
-            self.log.append(&rows)?;
+            let rows = maker.rows(stage, &tasks, &inherited)?;
+            log.append(&rows)?;
             for row in &rows {
-                self.counts.add(row)?;
+                counts.add(row)?;
             }
-            self.done += rows.len();
-            (self.progress)(Progress { stage, done: self.done, total: self.total }, &self.counts);
+            at.done += rows.len();
+            progress(at, &counts);
         }
     }
-
-    /// Unchanged pictures.
-    fn clean_rows(&mut self, tasks: &[Task]) -> Result<Vec<Row>, AuditError> {
-        let scores = self.scores(self.load(tasks)?.images, tasks, CLEAN)?;
-        for (task, score) in tasks.iter().zip(&scores) {
-            self.clean[task.image] = Some(*score);
-        }
-        let unchanged = tasks.iter().zip(scores);
-        Ok(unchanged.map(|(task, score)| self.row(task, CLEAN, score, Distance::default())).collect())
-    }
-
-    /// Pictures that are misclassified without any change.
-    fn spared_rows(&self, tasks: &[Task]) -> Vec<Row> {
-        let row = |task: &Task| self.row(task, self.name, self.clean(task.image), Distance::default());
-        tasks.iter().map(row).collect()
-    }
-
-    /// Pictures that another attack has dealt with.
-    fn inherited_rows(&self, tasks: &[Task]) -> Vec<Row> {
-        let row = |task: &Task| Row { attack: self.name.to_owned(), ..self.inherited[&task.index].clone() };
-        tasks.iter().map(row).collect()
-    }
-
-    /// Pictures under the attack.
-    fn attacked_rows(&mut self, tasks: &[Task]) -> Result<Vec<Row>, AuditError> {
-        let batch = self.load(tasks)?;
-        let targets: Option<Vec<usize>> = tasks.iter().map(|task| task.target).collect();
-        let goal = targets.map_or(Goal::Untargeted, Goal::Targeted);
-        let before = self.victim.cost();
-        let (adversarial, parts) = self.attack.perturb_by_parts(self.victim, &batch, &goal, self.seed);
-        let adversarial = adversarial.without_autodiff();
-        self.cost = self.cost + (self.victim.cost() - before);
-        self.attacks += tasks.len() as u64;
-
-        let adversarial = match self.pictures.save {
-            Some(save) => {
-                // What is no picture cannot be saved, and is the attack's fault.
-                self.inspect(&batch, &adversarial, tasks)?;
-                let targets: Vec<Option<usize>> = tasks.iter().map(|task| task.target).collect();
-                save(&batch, &targets, adversarial).map_err(AuditError::Pictures)?
-            }
-            None => adversarial,
-        };
-        let distances = self.inspect(&batch, &adversarial, tasks)?;
-        let scores = self.scores(adversarial, tasks, self.name)?;
-        let names = self.attack.parts();
-        let found = tasks.iter().zip(scores).zip(distances).enumerate();
-        Ok(found
-            .map(|(index, ((task, score), distance))| {
-                let mut row = self.row(task, self.name, score, distance);
-                // A part is believed no more than the attack: it counts where the picture has success.
-                let part = parts.get(index).copied().flatten().filter(|_| row.success);
-                row.part = part.and_then(|part| names.get(part)).map(|name| (*name).to_owned());
-                row
-            })
-            .collect())
-    }
-
-    /// Checks that the attack kept its rules, and measures how far it went.
-    fn inspect(
-        &self,
-        batch: &Batch,
-        adversarial: &Tensor<4>,
-        tasks: &[Task],
-    ) -> Result<Vec<Distance>, AuditError> {
-        let violation = |task: &Task, cause: String| AuditError::Violation {
-            image: self.pictures.names[task.image].clone(),
-            attack: self.name.to_owned(),
-            cause,
-        };
-        let [_, channels, height, width] = batch.shape();
-        if adversarial.dims() != batch.shape() {
-            let cause = format!("the batch has shape {:?}, not {:?}", adversarial.dims(), batch.shape());
-            return Err(violation(&tasks[0], cause));
-        }
-        let admitted = self.attack.admits(batch.images.clone(), adversarial.clone());
-        let (clean, adversarial) = (values(&batch.images)?, values(adversarial)?);
-        let size = channels * height * width;
-        let pairs = clean.chunks(size).zip(adversarial.chunks(size));
-        tasks
-            .iter()
-            .zip(pairs)
-            .enumerate()
-            .map(|(row, (task, (clean, adversarial)))| match flaw(adversarial) {
-                Some(flaw) => Err(violation(task, flaw)),
-                None if admitted.get(row) == Some(&true) => Ok(distance(clean, adversarial, height * width)),
-                None => Err(violation(task, "it is outside its threat model".to_owned())),
-            })
-            .collect()
-    }
-
-    /// The pictures of some tasks, each loaded once.
-    fn load(&self, tasks: &[Task]) -> Result<Batch, AuditError> {
-        // Tasks come image by image, so equal images are neighbours.
-        let mut images: Vec<usize> = tasks.iter().map(|task| task.image).collect();
-        images.dedup();
-        let batch = (self.pictures.load)(&images).map_err(AuditError::Pictures)?;
-        if images.len() == tasks.len() {
-            return Ok(batch);
-        }
-        let mut position = 0;
-        let positions: Vec<usize> = tasks
-            .iter()
-            .map(|task| {
-                position += usize::from(images[position] != task.image);
-                position
-            })
-            .collect();
-        Ok(batch.select(&positions))
-    }
-
-    fn scores(&self, images: Tensor<4>, tasks: &[Task], stage: &str) -> Result<Vec<Score>, AuditError> {
-        let logits = self.victim.logits(images);
-        let classes = logits.dims()[1];
-        let rows = values(&logits)?;
-        tasks
-            .iter()
-            .zip(rows.chunks(classes))
-            .map(|(task, logits)| {
-                score(logits, self.pictures.labels[task.image]).ok_or_else(|| AuditError::Logits {
-                    image: self.pictures.names[task.image].clone(),
-                    stage: stage.to_owned(),
-                })
-            })
-            .collect()
-    }
-
-    fn clean(&self, image: usize) -> Score {
-        self.clean[image].expect("every unchanged picture is scored before the first attack")
-    }
-
-    fn row(&self, task: &Task, attack: &str, score: Score, distance: Distance) -> Row {
-        let label = self.pictures.labels[task.image];
-        let success = match task.target {
-            Some(target) => score.prediction == target,
-            None => attack != CLEAN && score.prediction != label,
-        };
-        Row {
-            image: self.pictures.names[task.image].clone(),
-            label,
-            attack: attack.to_owned(),
-            target: task.target,
-            clean_prediction: self.clean(task.image).prediction,
-            prediction: score.prediction,
-            success,
-            margin: score.margin,
-            linf: distance.linf,
-            l2: distance.l2,
-            changed: distance.changed,
-            part: None,
-        }
-    }
+    let Maker { attacks, cost, .. } = maker;
+    Ok(AuditOutcome { counts, finished, attacks, cost, seconds: started.elapsed().as_secs_f64() })
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ impl PredictionLog {
 }
 
 /// Rows as one gzip member.
-fn member(rows: &[Row], header: bool) -> io::Result<Vec<u8>> {
+pub(super) fn member(rows: &[Row], header: bool) -> io::Result<Vec<u8>> {
     let encoder = GzEncoder::new(Vec::new(), Compression::default());
     let mut csv = csv::WriterBuilder::new().has_headers(header).from_writer(encoder);
     for row in rows {

@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 
 use super::AuditError;
+use super::make::attack_seed;
 use super::measure::{flaw, score, values};
-use super::perform::attack_seed;
 use super::pictures::Load;
 use crate::Seed;
 use crate::attacks::{Attack, Goal};

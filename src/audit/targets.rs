@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use rand::RngExt;
@@ -87,6 +87,25 @@ impl TargetChoice {
                 let targets = file.targets.get(&id.0).into_iter().flat_map(|(_, targets)| targets);
                 targets.copied().filter(|&class| class != label && class < classes).collect()
             }
+        }
+    }
+
+    /// Number of targets of one image, without a list of them where there may be very many.
+    pub fn count(&self, label: usize, id: ImageId, classes: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::All => classes - 1,
+            Self::Random(count) => (*count).min(classes - 1),
+            // Neither needs a seed.
+            Self::List(_) | Self::File(_) => self.of(label, id, classes, Seed::new(0)).len(),
+        }
+    }
+
+    /// The file that the targets come from, where they come from one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(file) => Some(&file.path),
+            Self::None | Self::All | Self::Random(_) | Self::List(_) => None,
         }
     }
 

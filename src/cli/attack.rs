@@ -56,7 +56,7 @@ pub(super) fn attack(arguments: &AttackArguments, context: &Context) -> anyhow::
     let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
     super::keep_splits(layout, &data)?;
-    let mut events = context.events(layout)?;
+    let mut events = context.events(&layout.events())?;
     events.append("attack_start", &super::provenance(config.seed, &data, json!({"attack": built.name()})))?;
     let split = config.split.of(&data);
     let files = Files::new(split, &data.classes, layout.images());

@@ -8,13 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::checks::{self, CheckSection};
 use super::config::ConfigError;
-use super::curve::{self, CurveSection};
+use super::curve::{self, CurveSection, Point};
 use super::ending::tell_end;
 use super::setting::{SettingArguments, complete};
 use super::sitting::{Sitting, figures};
-use super::{Context, page, worn};
+use super::worn::{self, Built};
+use super::{Context, Usage, page, shard};
 use crate::Seed;
-use crate::attacks::{Attack, AttackConfig, AttackConfigError, EyeglassConfig, Taught};
+use crate::attacks::{Attack, AttackConfig, EyeglassConfig};
 use crate::audit::{Counts, TargetChoice};
 use crate::checks::{Check, CheckReport, Depth};
 use crate::data::{Dataset, Split};
@@ -41,6 +42,10 @@ pub(super) struct AuditArguments {
     /// Go on with an interrupted audit of the same configuration.
     #[arg(long)]
     resume: bool,
+    /// Make one of several parts of the audit, to be joined by `syfar merge`: 0/200 to 199/200, slurm or slurm/200 (an
+    /// array), kubernetes/200 (an indexed job), mpi (a rank). It goes on by itself where it was interrupted.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<String>,
     /// Print the configuration with all defaults and stop.
     #[arg(long)]
     print_config: bool,
@@ -179,10 +184,20 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
         return Ok(());
     }
     let out = arguments.out.as_ref().context("--out is missing")?;
+    let shard = arguments.shard.as_deref().map(shard::of_process).transpose()?;
     complete(&config)?;
     let model = Model::load(&config.model, &Device::default())?;
     let data = Dataset::open(&config.data, model.config.preprocessing.framing())?;
+    if let Some(shard) = shard {
+        return shard::run(&config, &model, &data, out, shard, context);
+    }
     let audited = run(&config, &model, &data, out, arguments.resume, "audit", context)?;
+    show(&config, &audited, out, context);
+    Ok(())
+}
+
+/// Prints what an audit found.
+pub(super) fn show(config: &AuditRunConfig, audited: &Audited, out: &Path, context: &Context) {
     if config.checks.depth != Depth::Off {
         context.say(&format!("{}\n", checks::summary(&audited.checks)));
     }
@@ -201,7 +216,6 @@ pub(super) fn audit(arguments: &AuditArguments, context: &Context) -> anyhow::Re
     if page.is_file() {
         context.say(&format!("Page: {}", page.display()));
     }
-    Ok(())
 }
 
 /// What the last line of the log says.
@@ -261,31 +275,21 @@ pub(super) fn run(
     name: &str,
     context: &Context,
 ) -> anyhow::Result<Audited> {
-    super::same_classes(&model.config.classes, &data.classes, &config.model)?;
-    check(config, model)?;
-    let side = model.config.preprocessing.side;
-    let mut attack = build(&config.attack, [3, side, side])?;
-    let points = config.curve.points(&config.attack, attack.as_attack().name())?;
-    if !points.is_empty() && !config.untargeted {
-        let problem =
-            "curve: its points are robust accuracies, so set untargeted = true or leave the lists empty";
-        return Err(ConfigError::Value(problem.to_owned()).into());
-    }
-    let split = config.split.of(data);
-    worn::check_landmarks(&config.attack, split)?;
-    let weights = config.model.join("model.safetensors");
-    let files: Vec<&Path> = std::iter::once(weights.as_path()).chain(config.attack.files()).collect();
-    let stored = super::stored_config(config, data, &files)?;
+    let Prepared { mut attack, points, split, stored } = prepare(config, model, data)?;
     let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
+    if layout.pieces().exists() && !layout.predictions().exists() {
+        let problem = "was made in shards, which are not merged: make the rest with --shard, or join them";
+        return Err(Usage(format!("{} {problem}: syfar merge {0}", out.display())).into());
+    }
     super::keep_splits(layout, data)?;
-    let mut events = context.events(layout)?;
+    let mut events = context.events(&layout.events())?;
     let plan = serde_json::json!({"attack": attack.as_attack().name()});
     events.append("audit_start", &super::provenance(config.seed, data, plan))?;
     let sitting = Sitting { config, model, split, layout, context, save: None };
     let audited = tell_end(&mut events, |events| {
-        let checks = checked(&sitting, events)?;
-        let remarks = prepare(&mut attack, &sitting, data, events)?;
+        let checks = checked(&sitting, &layout.checks(), events)?;
+        let remarks = learn_and_place(&mut attack, &sitting, data, events)?;
         make(attack.as_attack(), &points, &sitting, data, name, (checks, remarks), events)
     })?;
     // The figures are there; what is made to look at must not lose them.
@@ -296,11 +300,45 @@ pub(super) fn run(
     Ok(audited)
 }
 
+/// What an audit is made of.
+pub(super) struct Prepared<'a> {
+    pub attack: Built,
+    /// The points of its curves.
+    pub points: Vec<Point>,
+    pub split: &'a Split,
+    /// The configuration as the run directory keeps it.
+    pub stored: String,
+}
+
+/// Checks everything that can be wrong before any work is done.
+pub(super) fn prepare<'a>(
+    config: &AuditRunConfig,
+    model: &Model,
+    data: &'a Dataset,
+) -> anyhow::Result<Prepared<'a>> {
+    super::same_classes(&model.config.classes, &data.classes, &config.model)?;
+    check(config, model)?;
+    let side = model.config.preprocessing.side;
+    let attack = Built::new(&config.attack, [3, side, side])?;
+    let points = config.curve.points(&config.attack, attack.as_attack().name())?;
+    if !points.is_empty() && !config.untargeted {
+        let problem =
+            "curve: its points are robust accuracies, so set untargeted = true or leave the lists empty";
+        return Err(ConfigError::Value(problem.to_owned()).into());
+    }
+    let split = config.split.of(data);
+    worn::check_landmarks(&config.attack, split)?;
+    let weights = config.model.join("model.safetensors");
+    let others = config.attack.files().into_iter().chain(config.targets.file());
+    let files: Vec<&Path> = std::iter::once(weights.as_path()).chain(others).collect();
+    let stored = super::stored_config(config, data, &files)?;
+    Ok(Prepared { attack, points, split, stored })
+}
+
 /// The checks of the audit: those that an earlier sitting made, or new ones.
-fn checked(sitting: &Sitting, events: &mut EventLog) -> anyhow::Result<CheckReport> {
-    let Sitting { config, model, split, layout, context, .. } = sitting;
-    let path = layout.checks();
-    let there = std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+pub(super) fn checked(sitting: &Sitting, path: &Path, events: &mut EventLog) -> anyhow::Result<CheckReport> {
+    let Sitting { config, model, split, context, .. } = sitting;
+    let there = std::fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     if let Some(report) = there {
         return Ok(report);
     }
@@ -312,7 +350,7 @@ fn checked(sitting: &Sitting, events: &mut EventLog) -> anyhow::Result<CheckRepo
     };
     let report = checks::run(config, &config.checks, model, split, context, &mut begins)?;
     failure.map_or(Ok(()), Err)?;
-    write_file(&path, checks::json(&report)?.as_bytes())?;
+    write_file(path, checks::json(&report)?.as_bytes())?;
     if !report.checks.is_empty() {
         events.append("checks", &checks::made(&report))?;
     }
@@ -320,7 +358,7 @@ fn checked(sitting: &Sitting, events: &mut EventLog) -> anyhow::Result<CheckRepo
 }
 
 /// Teaches an attack that has to learn, and shows where one that is worn writes. Gives what there is to say of it.
-fn prepare(
+fn learn_and_place(
     attack: &mut Built,
     sitting: &Sitting,
     data: &Dataset,
@@ -328,7 +366,8 @@ fn prepare(
 ) -> anyhow::Result<Vec<String>> {
     let mut remarks = Vec::new();
     if let Built::Untaught(taught) = attack {
-        let lessons = worn::teach(taught, sitting, data, events)?;
+        let lessons = worn::teach(taught, sitting, data, None, events)?;
+        worn::keep_textures(taught, sitting.layout)?;
         events.append("lessons", &lessons)?;
         remarks.push(lessons.line());
     }
@@ -341,10 +380,10 @@ fn prepare(
 }
 
 /// Attacks, and writes everything that follows from the rows. What was `found` before is of the checks and of
-/// [`prepare`].
+/// [`learn_and_place`].
 fn make(
     attack: &dyn Attack,
-    points: &[curve::Point],
+    points: &[Point],
     sitting: &Sitting,
     data: &Dataset,
     name: &str,
@@ -372,29 +411,6 @@ fn make(
     events.append("audit_end", &end)?;
     let ((checks, remarks), cost, seconds) = (found, outcome.cost, outcome.seconds);
     Ok(Audited { report, counts, parts, checks, remarks, cost, seconds, attacks })
-}
-
-/// An attack, or one that has to learn first.
-enum Built {
-    Ready(Box<dyn Attack>),
-    Untaught(Box<Taught>),
-}
-
-impl Built {
-    fn as_attack(&self) -> &dyn Attack {
-        match self {
-            Self::Ready(attack) => attack.as_ref(),
-            Self::Untaught(taught) => taught.as_ref(),
-        }
-    }
-}
-
-fn build(config: &AttackConfig, shape: [usize; 3]) -> Result<Built, ConfigError> {
-    let wrong = |error: AttackConfigError| ConfigError::Value(error.to_string());
-    Ok(match config.build_taught(shape).map_err(wrong)? {
-        Some(taught) => Built::Untaught(Box::new(taught)),
-        None => Built::Ready(config.build(shape).map_err(wrong)?),
-    })
 }
 
 /// What can be wrong with the values before any work is done.

@@ -104,7 +104,7 @@ pub(super) fn certify(arguments: &CertifyArguments, context: &Context) -> anyhow
     let directory = super::run_directory(&arguments.out, &stored, arguments.resume)?;
     let layout = directory.layout();
     super::keep_splits(layout, &data)?;
-    let mut events = context.events(layout)?;
+    let mut events = context.events(&layout.events())?;
     events.append("certify_start", &super::provenance(config.seed, &data, serde_json::Value::Null))?;
     let figures = tell_end(&mut events, |events| made(&config, &model, &data, layout, events, context))?;
     super::say(&summary(&figures, &config.smoothing));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::ConfigError;
 use super::sitting::Sitting;
-use crate::attacks::{AttackConfig, Magnitude};
+use crate::attacks::{Attack, AttackConfig, Magnitude};
 use crate::audit::{AuditOptions, Inherit, TargetChoice};
 use crate::metrics::CurvePoint;
 use crate::models::Classifier as _;
@@ -104,6 +104,23 @@ fn axis(key: &'static str, values: Vec<Strength>, attack: &str) -> Vec<Point> {
     points
 }
 
+impl Point {
+    /// Its attack, on pictures of a shape `[C, H, W]`.
+    pub fn build(&self, shape: [usize; 3]) -> Result<Box<dyn Attack>, ConfigError> {
+        self.config.build(shape).map_err(|error| ConfigError::Value(error.to_string()))
+    }
+
+    /// The options of its audit, from those of the audit's own attack.
+    pub fn options(&self, of_audit: AuditOptions) -> AuditOptions {
+        AuditOptions {
+            targets: TargetChoice::None,
+            name: Some(self.name.clone()),
+            inherit: self.inherit.clone(),
+            ..of_audit
+        }
+    }
+}
+
 /// Makes the points that the log does not have yet.
 pub(super) fn run(
     points: &[Point],
@@ -113,13 +130,8 @@ pub(super) fn run(
     let shape = sitting.model.network.input_shape();
     let mut curve = Vec::new();
     for point in points {
-        let attack = point.config.build(shape).map_err(|error| ConfigError::Value(error.to_string()))?;
-        let options = AuditOptions {
-            targets: TargetChoice::None,
-            name: Some(point.name.clone()),
-            inherit: point.inherit.clone(),
-            ..sitting.options()
-        };
+        let attack = point.build(shape)?;
+        let options = point.options(sitting.options());
         let outcome = sitting.make(attack.as_ref(), &options, &point.name, events)?;
         let counts = outcome.counts.attacks.get(&point.name).and_then(|found| found.untargeted.as_ref());
         curve.extend(counts.map(|counts| CurvePoint::of(point.axis, &point.value, &point.name, counts)));

@@ -20,12 +20,14 @@ mod ending;
 mod experiment;
 mod input;
 mod measure;
+mod merge;
 mod metrics;
 mod models;
 mod page;
 mod predict;
 mod progress;
 mod setting;
+mod shard;
 mod show;
 mod sitting;
 mod tensorboard;
@@ -64,6 +66,8 @@ enum Command {
     Train(train::TrainArguments),
     /// Attack a trained classifier and report how robust and how symmetric it is.
     Audit(audit::AuditArguments),
+    /// Join an audit that was made in shards: check that nothing is missing or twice, and write all its files.
+    Merge(merge::MergeArguments),
     /// Save adversarial pictures as files, and judge them as they are there.
     Attack(attack::AttackArguments),
     /// Certify radii within which a model that is smoothed by noise cannot change its mind.
@@ -115,8 +119,8 @@ impl Context {
     }
 
     /// The log of a run.
-    fn events(&self, layout: &Layout) -> Result<EventLog, RunError> {
-        let log = EventLog::open(&layout.events())?;
+    fn events(&self, path: &Path) -> Result<EventLog, RunError> {
+        let log = EventLog::open(path)?;
         Ok(if self.json { log.with_copy(Box::new(std::io::stdout())) } else { log })
     }
 
@@ -185,6 +189,7 @@ fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Audit(arguments) => {
             audit::audit(&arguments, &Context::stoppable()?.with_json(arguments.json))
         }
+        Command::Merge(arguments) => merge::merge(&arguments, &Context::stoppable()?),
         Command::Attack(arguments) => attack::attack(&arguments, &Context::stoppable()?),
         Command::Certify(arguments) => certify::certify(&arguments, &Context::stoppable()?),
         Command::Doctor(arguments) => doctor::doctor(&arguments, &Context::stoppable()?),
@@ -219,12 +224,12 @@ fn command_line() -> String {
     words.join(" ")
 }
 
-/// [`command_line`] with `--resume`, for the message of how to go on. Demo and experiment go on by themselves.
+/// [`command_line`] with `--resume`, for the message of how to go on. Demo, experiment and shards go on by themselves.
 fn resume_command() -> String {
     let command = command_line();
     let words: Vec<String> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     let goes_on = words.get(1).is_some_and(|word| word == "demo" || word == "experiment")
-        || words.iter().any(|word| word == "--resume");
+        || words.iter().any(|word| word == "--resume" || word == "--shard" || word.starts_with("--shard="));
     if goes_on { command } else { format!("{command} --resume") }
 }
 

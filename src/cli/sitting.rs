@@ -7,8 +7,11 @@ use super::progress::Progress;
 use super::{Context, Interrupted};
 use crate::Seed;
 use crate::attacks::Attack;
-use crate::audit::{self, AuditOptions, AuditOutcome, Counts, Pictures, PredictionLog, Save};
-use crate::data::Split;
+use crate::audit::{
+    self, AuditOptions, AuditOutcome, Counts, Load, Pictures, PieceFolder, PredictionLog, Save, Shard,
+    ShardOutcome, Tally,
+};
+use crate::data::{Batch, Split};
 use crate::metrics::Snapshot;
 use crate::models::{Model, Victim};
 use crate::run::{EventLog, Layout, Pace, RunError};
@@ -44,24 +47,82 @@ impl Sitting<'_> {
         name: &str,
         events: &mut EventLog,
     ) -> anyhow::Result<AuditOutcome> {
-        let (split, device) = (self.split, Device::default());
-        let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
-        let (labels, ids, names) = (split.labels(), split.ids(), split.paths());
-        let pictures = Pictures { labels, ids, names, load: &load, save: self.save };
         let mut log = PredictionLog::open(&self.layout.predictions())?;
-        let victim = Victim::with_precision(&self.model.network, self.config.attack_precision)?;
+        let (victim, stop) = (self.victim()?, &self.context.stop);
         let rows = options.name.as_deref().unwrap_or_else(|| attack.name());
-        let mut teller = Teller::new(name, rows, options.seed, events);
-        let mut progress = |now: audit::Progress, counts: &Counts| teller.batch(now, counts);
-        let stop = &self.context.stop;
+        let mut teller = Teller::new(name, rows, events);
+        let mut progress = |now: audit::Progress, counts: &Counts| {
+            teller.batch(now, &|cells| figures(counts, rows, options.seed, cells));
+        };
+        let load = self.load();
+        let pictures = self.pictures(&load);
         let outcome = audit::audit(&victim, pictures, attack, options, &mut log, stop, &mut progress);
         let told = teller.finish();
         let outcome = outcome?;
         told?;
-        if outcome.finished {
-            return Ok(outcome);
-        }
-        Err(Interrupted { resume: super::resume_command() }.into())
+        unless_stopped(outcome.finished)?;
+        Ok(outcome)
+    }
+
+    /// Makes the pieces of a shard that the folder does not have yet. An interruption is an error.
+    pub fn make_shard(
+        &self,
+        attack: &dyn Attack,
+        options: &AuditOptions,
+        folder: &PieceFolder,
+        shard: Shard,
+        events: &mut EventLog,
+    ) -> anyhow::Result<ShardOutcome> {
+        let (victim, stop) = (self.victim()?, &self.context.stop);
+        let rows = options.name.as_deref().unwrap_or_else(|| attack.name());
+        let mut teller = Teller::new(rows, rows, events);
+        let mut progress =
+            |now: audit::Progress, tally: &Tally| teller.batch(now, &|_| figures_of_shard(tally));
+        let load = self.load();
+        let pictures = self.pictures(&load);
+        let outcome =
+            audit::audit_shard(&victim, pictures, attack, options, folder, shard, stop, &mut progress);
+        let told = teller.finish();
+        let outcome = outcome?;
+        told?;
+        unless_stopped(outcome.finished)?;
+        Ok(outcome)
+    }
+
+    fn victim(&self) -> anyhow::Result<Victim> {
+        Ok(Victim::with_precision(&self.model.network, self.config.attack_precision)?)
+    }
+
+    /// Loads pictures of the split.
+    pub fn load(&self) -> impl Fn(&[usize]) -> Loaded {
+        let device = Device::default();
+        move |rows| self.split.batch(rows, &device).map_err(Into::into)
+    }
+
+    /// The pictures of the split.
+    pub fn pictures<'a>(&'a self, load: &'a Load<'a>) -> Pictures<'a> {
+        let (labels, ids, names) = (self.split.labels(), self.split.ids(), self.split.paths());
+        Pictures { labels, ids, names, load, save: self.save }
+    }
+}
+
+/// A batch of pictures, or why there is none.
+type Loaded = Result<Batch, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Turns an interruption into an error.
+fn unless_stopped(finished: bool) -> Result<(), Interrupted> {
+    if finished { Ok(()) } else { Err(Interrupted { resume: super::resume_command() }) }
+}
+
+/// What a shard has counted so far. It has no matrices.
+pub(super) fn figures_of_shard(tally: &Tally) -> AuditFigures {
+    let some = |counts: [u64; 2]| (counts[1] > 0).then_some(counts);
+    AuditFigures {
+        clean: some(tally.clean),
+        robust: some(tally.robust),
+        targeted: some(tally.targeted),
+        confusion: None,
+        success: None,
     }
 }
 
@@ -87,7 +148,6 @@ struct Teller<'a> {
     name: &'a str,
     /// What the rows call the attack.
     attack: &'a str,
-    seed: Seed,
     events: &'a mut EventLog,
     bar: Option<Progress>,
     lines: Pace,
@@ -97,12 +157,13 @@ struct Teller<'a> {
 }
 
 impl<'a> Teller<'a> {
-    fn new(name: &'a str, attack: &'a str, seed: Seed, events: &'a mut EventLog) -> Self {
+    fn new(name: &'a str, attack: &'a str, events: &'a mut EventLog) -> Self {
         let (lines, matrices) = (Pace::of_lines(), Pace::of_matrices());
-        Self { name, attack, seed, events, bar: None, lines, matrices, failure: None }
+        Self { name, attack, events, bar: None, lines, matrices, failure: None }
     }
 
-    fn batch(&mut self, now: audit::Progress, counts: &Counts) {
+    /// `figures` are asked for with matrices or without.
+    fn batch(&mut self, now: audit::Progress, figures: &dyn Fn(bool) -> AuditFigures) {
         let (done, total) = (now.done as u64, now.total as u64);
         let bar = self.bar.get_or_insert_with(|| Progress::new(self.name, total, done));
         let stage = format!("{:?}", now.stage).to_lowercase();
@@ -119,7 +180,7 @@ impl<'a> Teller<'a> {
             total,
             rows_per_second: bar.speed(),
             seconds_left: bar.seconds_left(),
-            figures: figures(counts, self.attack, self.seed, cells),
+            figures: figures(cells),
         };
         self.failure = self.events.append("audit_batch", &batch).err();
     }

@@ -165,7 +165,7 @@ pub(super) fn run(
     let directory = super::run_directory(out, &stored, resume)?;
     let layout = directory.layout();
     super::keep_splits(layout, data)?;
-    let mut events = context.events(layout)?;
+    let mut events = context.events(&layout.events())?;
     let plan = json!({"epochs": config.train.epochs, "objective": objective.name()});
     events.append("train_start", &super::provenance(config.seed, data, plan))?;
     let job = Job {

@@ -1,6 +1,8 @@
 //! What an audit needs of attacks that are worn: landmarks of every picture, textures that are learned first,
 //! and a picture of where the attack writes.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use burn::tensor::Device;
 use serde_json::json;
@@ -11,7 +13,7 @@ use super::config::ConfigError;
 use super::progress::Progress;
 use super::sitting::Sitting;
 use crate::Seed;
-use crate::attacks::{Attack, AttackConfig, School, Taught, TextureKey, coverage};
+use crate::attacks::{Attack, AttackConfig, AttackConfigError, School, Taught, TextureKey, coverage};
 use crate::audit::TargetChoice;
 use crate::data::{Dataset, Landmarks, Split, placement_sheet};
 use crate::models::{Cost, Crop, Victim};
@@ -42,6 +44,30 @@ pub(super) fn check_landmarks(attack: &AttackConfig, split: &Split) -> Result<()
     }
 }
 
+/// An attack, or one that has to learn first.
+pub(super) enum Built {
+    Ready(Box<dyn Attack>),
+    Untaught(Box<Taught>),
+}
+
+impl Built {
+    /// The attack of a configuration, on pictures of a shape `[C, H, W]`.
+    pub fn new(config: &AttackConfig, shape: [usize; 3]) -> Result<Self, ConfigError> {
+        let wrong = |error: AttackConfigError| ConfigError::Value(error.to_string());
+        Ok(match config.build_taught(shape).map_err(wrong)? {
+            Some(taught) => Self::Untaught(Box::new(taught)),
+            None => Self::Ready(config.build(shape).map_err(wrong)?),
+        })
+    }
+
+    pub fn as_attack(&self) -> &dyn Attack {
+        match self {
+            Self::Ready(attack) => attack.as_ref(),
+            Self::Untaught(taught) => taught.as_ref(),
+        }
+    }
+}
+
 /// What learning took.
 #[derive(Clone, Copy, Debug, serde::Serialize)]
 pub(super) struct Lessons {
@@ -61,14 +87,16 @@ impl Lessons {
     }
 }
 
-/// Teaches an attack all textures that the audit needs, and keeps them as pictures.
+/// Teaches an attack all textures that the audit needs; only some of them, if it is asked for these. Each is learned by
+/// itself, so it is the same whichever others are.
 pub(super) fn teach(
     taught: &mut Taught,
     sitting: &Sitting,
     data: &Dataset,
+    only: Option<&BTreeSet<TextureKey>>,
     events: &mut EventLog,
 ) -> anyhow::Result<Lessons> {
-    let Sitting { config, model, layout, context, .. } = sitting;
+    let Sitting { config, model, context, .. } = sitting;
     let victim = Victim::with_precision(&model.network, config.attack_precision)?;
     let split = match config.lesson_split {
         LessonSplit::Train => &data.train,
@@ -77,7 +105,8 @@ pub(super) fn teach(
     let device = Device::default();
     let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
     let school = School { labels: split.labels(), ids: split.ids(), load: &load };
-    let keys = taught.keys(data.classes.len(), &goals(config, data.classes.len()));
+    let mut keys = taught.keys(data.classes.len(), &goals(config, data.classes.len()));
+    keys.retain(|key| only.is_none_or(|only| only.contains(key)));
     let textures = keys.len();
     let (mut bar, mut pace) = (Progress::new("textures", textures as u64, 0), Pace::of_lines());
     for (done, key) in keys.into_iter().enumerate() {
@@ -92,12 +121,17 @@ pub(super) fn teach(
         bar.set(done as u64 + 1, "learned");
     }
     bar.finish();
+    Ok(Lessons { textures, cost: victim.cost() })
+}
+
+/// Keeps what an attack has learned as pictures.
+pub(super) fn keep_textures(taught: &Taught, layout: &Layout) -> anyhow::Result<()> {
     let folder = layout.textures();
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     for (key, texture) in taught.pictures() {
         write_file(&folder.join(file_name(key)), &png(&texture.into())?)?;
     }
-    Ok(Lessons { textures, cost: victim.cost() })
+    Ok(())
 }
 
 /// What the textures are to aim at: any error, and the classes that can be targets.
@@ -106,7 +140,7 @@ fn goals(config: &AuditRunConfig, classes: usize) -> Vec<Option<usize>> {
         TargetChoice::None => Vec::new(),
         TargetChoice::All | TargetChoice::Random(_) => (0..classes).collect(),
         TargetChoice::List(list) => {
-            let set: std::collections::BTreeSet<usize> = list.iter().copied().collect();
+            let set: BTreeSet<usize> = list.iter().copied().collect();
             set.into_iter().collect()
         }
         TargetChoice::File(file) => file.classes().into_iter().collect(),

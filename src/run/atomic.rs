@@ -1,5 +1,6 @@
 //! Whole files or none.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -12,25 +13,64 @@ use super::RunError;
 /// # Errors
 /// [`RunError::Write`] with the path.
 pub fn write_file(path: &Path, contents: &[u8]) -> Result<(), RunError> {
-    replace(path, contents).map_err(RunError::writing(path))
+    write_file_by_parts(path, |file| file.write_all(contents).map_err(RunError::writing(path)))
 }
 
-fn replace(path: &Path, contents: &[u8]) -> io::Result<()> {
-    let directory = match path.parent() {
+/// As [`write_file`], with contents that are written one part after another.
+///
+/// # Errors
+/// What `fill` says, or [`RunError::Write`] with the path.
+pub fn write_file_by_parts<E: From<RunError>>(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut file = beside(path).map_err(RunError::writing(path))?;
+    fill(file.as_file_mut())?;
+    let kept = file.as_file().sync_all().and_then(|()| {
+        file.persist(path).map_err(|error| error.error)?;
+        sync_directory(path)
+    });
+    Ok(kept.map_err(RunError::writing(path))?)
+}
+
+/// Writes a file unless there is one, and says whether it did. Of several processes that do so at once one succeeds.
+///
+/// # Errors
+/// [`RunError::Write`] with the path.
+pub fn write_new_file(path: &Path, contents: &[u8]) -> Result<bool, RunError> {
+    let written = beside(path).and_then(|mut file| {
+        file.write_all(contents)?;
+        file.as_file().sync_all()?;
+        match file.persist_noclobber(path) {
+            Ok(_) => sync_directory(path).map(|()| true),
+            Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error.error),
+        }
+    });
+    written.map_err(RunError::writing(path))
+}
+
+fn directory(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// A temporary file in the directory of another one.
+fn beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
     let mut builder = tempfile::Builder::new();
     // Temporary files are private by default, results are not: the umask decides, as for any new file.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(directory)?;
-    file.write_all(contents)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    // The new name itself is on the disk only once the directory is. Other systems cannot open one.
+    builder.tempfile_in(directory(path))
+}
+
+/// Brings a new name to the disk, which it is on only once the directory is.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    // Other systems cannot open a directory.
     #[cfg(unix)]
-    std::fs::File::open(directory)?.sync_all()?;
+    File::open(directory(path))?.sync_all()?;
     Ok(())
 }
 
@@ -42,6 +82,16 @@ mod tests {
     fn names(directory: &Path) -> Vec<String> {
         let entries = fs::read_dir(directory).expect("readable");
         entries.map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    #[test]
+    fn a_new_file_is_made_once() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("config.toml");
+        assert!(write_new_file(&path, b"first").expect("written"));
+        assert!(!write_new_file(&path, b"second").expect("passed over"));
+        assert_eq!(fs::read(&path).expect("readable"), b"first");
+        assert_eq!(names(directory.path()), ["config.toml"]);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::fs::{self, File, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::{RunError, write_file};
+use sha2::{Digest, Sha256};
+
+use super::{RunError, write_file, write_new_file};
 
 /// Where the files of a run are. Having one gives no right to write: see [`RunDir`].
 #[derive(Clone, Debug)]
@@ -41,6 +43,16 @@ impl Layout {
     /// `config.toml`: the resolved config.
     pub fn config(&self) -> PathBuf {
         self.root.join("config.toml")
+    }
+
+    /// `pieces/`: results of an audit that is made in shards.
+    pub fn pieces(&self) -> PathBuf {
+        self.root.join("pieces")
+    }
+
+    /// `shards/`: a directory with a log for each shard of an audit.
+    pub fn shards(&self) -> PathBuf {
+        self.root.join("shards")
     }
 
     /// `events.jsonl`: what happened when, see [`super::EventLog`].
@@ -158,13 +170,10 @@ impl Layout {
     pub fn metrics(&self) -> PathBuf {
         self.root.join("metrics.json")
     }
-
-    /// `.lock`: held by the process that writes the run. It stays when the process has gone; a lock on
-    /// it does not.
-    fn lock(&self) -> PathBuf {
-        self.root.join(".lock")
-    }
 }
+
+/// Held by whoever writes the directory that it is in. It stays when the process has gone; a lock on it does not.
+const LOCK: &str = ".lock";
 
 /// A run directory that this process may write: it holds the directory's lock until it is dropped.
 #[derive(Debug)]
@@ -198,11 +207,36 @@ impl RunDir {
     /// When there is no run, when another process writes it, or when the configs differ; the last error
     /// lists each differing key with both values.
     pub fn resume(root: &Path, config: &str) -> Result<Self, RunError> {
-        let differences = Layout::open(root)?.differences(config)?;
-        if !differences.is_empty() {
-            return Err(RunError::ConfigDiffers { path: root.to_owned(), differences });
-        }
+        same_config(root, config)?;
         Self::lock(root)
+    }
+
+    /// Enters a run that several processes write at once, each its own files: starts it, or joins those that have.
+    /// As long as one is in it nobody can [`Self::resume`] it.
+    ///
+    /// # Errors
+    /// When the directory holds other files or a run with another config, when a process has it for itself, or when
+    /// it cannot be written.
+    pub fn join(root: &Path, config: &str) -> Result<Self, RunError> {
+        flatten("the config of the new run", config)?;
+        fs::create_dir_all(root).map_err(RunError::writing(root))?;
+        match vacant(root) {
+            // Others may have come first; whoever did, the configs are compared.
+            Ok(()) => drop(write_new_file(&root.join("config.toml"), config.as_bytes())?),
+            Err(RunError::Exists(_)) => {}
+            Err(error) => return Err(error),
+        }
+        same_config(root, config)?;
+        Self::lock_with(root, File::try_lock_shared)
+    }
+
+    /// Claims a directory inside the run for this process, which is made if it is not there.
+    ///
+    /// # Errors
+    /// [`RunError::Locked`] when another process has it, or when it cannot be made.
+    pub fn claim(&self, part: &Path) -> Result<Claim, RunError> {
+        fs::create_dir_all(part).map_err(RunError::writing(part))?;
+        Ok(Claim { _lock: lock_file(part, File::try_lock)? })
     }
 
     /// Where its files are.
@@ -211,20 +245,60 @@ impl RunDir {
     }
 
     fn lock(root: &Path) -> Result<Self, RunError> {
-        let layout = Layout { root: root.to_owned() };
-        let path = layout.lock();
-        let mut options = File::options();
-        let lock =
-            options.create(true).write(true).truncate(false).open(&path).map_err(RunError::writing(&path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(RunError::Locked(layout.root)),
-            // Some network file systems have no locks; a run there is as good as the user's care.
-            Err(TryLockError::Error(cause)) if cause.kind() == ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(cause)) => return Err(RunError::Write { path, cause }),
-        }
-        Ok(Self { layout, _lock: lock })
+        Self::lock_with(root, File::try_lock)
     }
+
+    fn lock_with(root: &Path, lock: TryLock) -> Result<Self, RunError> {
+        Ok(Self { layout: Layout { root: root.to_owned() }, _lock: lock_file(root, lock)? })
+    }
+}
+
+/// A part of a run that this process has for itself until this is dropped.
+#[derive(Debug)]
+pub struct Claim {
+    _lock: File,
+}
+
+type TryLock = fn(&File) -> Result<(), TryLockError>;
+
+/// Locks a directory by the file `.lock` in it.
+fn lock_file(directory: &Path, try_lock: TryLock) -> Result<File, RunError> {
+    let path = directory.join(LOCK);
+    let mut options = File::options();
+    let lock =
+        options.create(true).write(true).truncate(false).open(&path).map_err(RunError::writing(&path))?;
+    match try_lock(&lock) {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(RunError::Locked(directory.to_owned())),
+        // Some network file systems have no locks; a run there is as good as the user's care.
+        Err(TryLockError::Error(cause)) if cause.kind() == ErrorKind::Unsupported => Ok(lock),
+        Err(TryLockError::Error(cause)) => Err(RunError::Write { path, cause }),
+    }
+}
+
+/// Refuses another config than that of the run.
+fn same_config(root: &Path, config: &str) -> Result<(), RunError> {
+    let differences = Layout::open(root)?.differences(config)?;
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(RunError::ConfigDiffers { path: root.to_owned(), differences })
+}
+
+/// A short name of everything that a config says: twelve hexadecimal digits, the same for the same values, in
+/// whatever order.
+///
+/// # Errors
+/// When it is not TOML.
+pub fn config_key(config: &str) -> Result<String, RunError> {
+    let mut hash = Sha256::new();
+    for (key, value) in flatten("the config", config)? {
+        hash.update(key);
+        hash.update([0]);
+        hash.update(value);
+        hash.update([0]);
+    }
+    Ok(hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Whether a new run may go there.
@@ -333,6 +407,38 @@ mod tests {
         assert!(message(RunDir::resume(directory.path(), CONFIG)).contains("another process is writing"));
         drop(first);
         RunDir::resume(directory.path(), CONFIG).expect("the lock is free again");
+    }
+
+    #[test]
+    fn several_join_a_run_and_nobody_has_it_for_himself() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let root = directory.path().join("run");
+        let first = RunDir::join(&root, CONFIG).expect("a new run");
+        let second = RunDir::join(&root, CONFIG).expect("the same run");
+        let other = message(RunDir::join(&root, "seed = 2"));
+        assert!(other.contains("seed: 1 in the run, 2 now"), "{other}");
+        assert!(message(RunDir::resume(&root, CONFIG)).contains("another process is writing"));
+        let part = root.join("shards/0-of-2");
+        let claim = first.claim(&part).expect("free");
+        let taken = second.claim(&part).expect_err("taken").to_string();
+        assert!(taken.contains("0-of-2"), "{taken}");
+        drop((claim, first));
+        second.claim(&part).expect("free again");
+        drop(second);
+        let alone = RunDir::resume(&root, CONFIG).expect("nobody is in it");
+        assert!(message(RunDir::join(&root, CONFIG)).contains("another process is writing"));
+        drop(alone);
+        fs::write(directory.path().join("thesis.tex"), "").expect("written");
+        assert!(message(RunDir::join(directory.path(), CONFIG)).contains("is not empty"));
+    }
+
+    #[test]
+    fn the_key_of_a_config_is_that_of_its_values() {
+        let key = |config: &str| config_key(config).expect("TOML");
+        let shuffled = "# a comment\nattack = [{ name = 'pgd' }]\nseed = 1\ntrain = { epochs = 3, lr = 0.1 }";
+        assert_eq!(key(CONFIG), key(shuffled));
+        assert_ne!(key(CONFIG), key("seed = 1\n[train]\nlr = 0.1\nepochs = 4\n[[attack]]\nname = \"pgd\"\n"));
+        assert_eq!(key(CONFIG).len(), 12);
     }
 
     #[test]

@@ -12,8 +12,8 @@ mod pace;
 mod signal;
 mod stop;
 
-pub use atomic::write_file;
-pub use directory::{Layout, RunDir};
+pub use atomic::{write_file, write_file_by_parts, write_new_file};
+pub use directory::{Claim, Layout, RunDir, config_key};
 pub use error::RunError;
 pub use events::{Event, EventLog, read_events};
 pub use follow::{EventFollower, News};

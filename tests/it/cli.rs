@@ -9,6 +9,7 @@ mod doctor;
 mod experiment;
 mod page;
 mod resume;
+mod shards;
 mod tables;
 mod watch;
 mod watch_page;

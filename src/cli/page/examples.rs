@@ -69,12 +69,10 @@ pub(in crate::cli) fn keep(
     if picked.is_empty() {
         return Ok(());
     }
-    let device = burn::tensor::Device::default();
     let split = sitting.split;
     let victim = Victim::with_precision(&sitting.model.network, sitting.config.attack_precision)?;
     let options = sitting.options();
-    let load = |rows: &[usize]| split.batch(rows, &device).map_err(Into::into);
-    let remade = remake(&victim, &load, attack, options.seed, &picked)?;
+    let remade = remake(&victim, &sitting.load(), attack, options.seed, &picked)?;
     let folder = sitting.layout.examples();
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let side = split.side();

@@ -8,7 +8,9 @@ use super::{SMALL, faces, run, succeed, text, trained};
 #[test]
 fn help_names_every_command_and_no_command_is_a_usage_error() {
     let help = succeed(&["--help"]);
-    for command in ["demo", "data", "train", "attack", "audit", "doctor", "experiment", "report", "show"] {
+    for command in
+        ["demo", "data", "train", "attack", "audit", "merge", "doctor", "experiment", "report", "show"]
+    {
         assert!(help.contains(command), "{help}");
     }
     assert_eq!(run(&[]).status.code(), Some(2));
