@@ -3,8 +3,10 @@
 mod averaging;
 mod checkpoint;
 mod config;
+mod exchange;
 mod optimizer;
 mod schedule;
+mod team;
 #[cfg(test)]
 mod tests;
 mod trainer;
@@ -15,6 +17,7 @@ pub use averaging::{AverageEvery, AveragingConfig};
 pub use config::TrainConfig;
 pub use optimizer::{AdamW, OptimizerConfig, Sgd};
 pub use schedule::Schedule;
+pub use team::{Alone, Team};
 pub use trainer::{
     EpochReport, Job, Observer, StepReport, TrainError, TrainOutcome, ValidationProgress, train,
 };
