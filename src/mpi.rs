@@ -83,7 +83,10 @@ impl Team for World {
             let mut length = own.len() as u64;
             first.broadcast_into(&mut length);
             let mut bytes = if world.rank() == 0 { own } else { vec![0; length as usize] };
-            first.broadcast_into(&mut bytes[..]);
+            // Open MPI refuses to send nothing.
+            if length > 0 {
+                first.broadcast_into(&mut bytes[..]);
+            }
             bytes
         })
     }

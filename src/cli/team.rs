@@ -44,11 +44,18 @@ pub fn run_in_team(team: &'static dyn Team) -> Ended {
         _ => Err(Usage("several ranks can only train; for everything else there is syfar".to_owned()).into()),
     };
     let Err(error) = outcome else { return Ended::Together(0) };
-    let code = exit_code(&error);
-    let known = known_to_all(&error);
-    if !error.is::<Elsewhere>() && (!known || team.rank() == 0 || error.is::<OfThisRank>()) {
+    let (known, first) = (known_to_all(&error), team.rank() == 0);
+    let (error, to_say) = match error.downcast::<OfThisRank>() {
+        Ok(own) => (own.0, true),
+        Err(error) => {
+            let to_say = !error.is::<Elsewhere>() && (first || !known);
+            (error, to_say)
+        }
+    };
+    if to_say {
         eprintln!("rank {} of {}: {}", team.rank(), team.size(), super::in_words(&error));
     }
+    let code = exit_code(&error);
     if known { Ended::Together(code) } else { Ended::Alone(code) }
 }
 
@@ -61,9 +68,9 @@ fn known_to_all(error: &anyhow::Error) -> bool {
     )
 }
 
-/// Says that an error is that of one rank, which the others know of.
+/// An error of this rank that the others know of, but not the reason.
 #[derive(Debug, thiserror::Error)]
-#[error(transparent)]
+#[error("{0}")]
 struct OfThisRank(anyhow::Error);
 
 /// What rank 0 makes; an error on all ranks where it cannot.
@@ -95,10 +102,10 @@ pub(super) fn together<T>(team: &dyn Team, made: anyhow::Result<T>) -> anyhow::R
     }
     let failed = team.gather(&[u8::from(made.is_err())]).iter().position(|said| said == &[1]);
     match (made, failed) {
-        (Err(error), _) if error.is::<Usage>() || error.is::<super::ConfigError>() => Err(error),
-        (Err(error), _) => Err(OfThisRank(error).into()),
-        (Ok(_), Some(rank)) => Err(Elsewhere(rank).into()),
         (Ok(value), None) => Ok(value),
+        // Of ranks that fail, which they often do for one reason, the first says why.
+        (Err(error), Some(rank)) if rank == team.rank() => Err(OfThisRank(error).into()),
+        (_, rank) => Err(Elsewhere(rank.unwrap_or_default()).into()),
     }
 }
 

@@ -18,7 +18,6 @@ use std::ops::Range;
 use burn::tensor::{Tensor, TensorData};
 
 use crate::models::{Classifier, Network};
-use crate::nn::{Frozen, Precision};
 
 /// What the ranks of a training tell each other. Every rank makes the same calls in the same order; each call
 /// returns once all ranks have made it.
@@ -127,10 +126,6 @@ impl Classifier for Student<'_> {
             (!after.is_empty()).then(|| constant(&after)),
         ];
         Tensor::cat(parts.into_iter().flatten().collect(), 0)
-    }
-
-    fn frozen(&self, precision: Precision) -> Option<Frozen> {
-        self.network.frozen(precision)
     }
 
     fn classes(&self) -> usize {
