@@ -11,6 +11,8 @@ pub mod cli;
 pub mod data;
 pub mod metrics;
 pub mod models;
+#[cfg(feature = "mpi")]
+pub mod mpi;
 pub mod nn;
 pub mod objectives;
 mod preprocessing;

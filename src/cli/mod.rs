@@ -30,6 +30,7 @@ mod setting;
 mod shard;
 mod show;
 mod sitting;
+mod team;
 mod tensorboard;
 mod train;
 mod watch;
@@ -45,7 +46,10 @@ use clap::{Parser, Subcommand};
 use sha2::{Digest, Sha256};
 
 use crate::run::{EventLog, Layout, RunDir, RunError, StopFlag, install_stop_flag, write_file};
+use crate::train::{Alone, Team};
 use config::ConfigError;
+
+pub use team::{Ended, run_in_team};
 
 /// Fair adversarial robustness of image classifiers: train, attack, audit.
 #[derive(Parser)]
@@ -105,12 +109,14 @@ pub(crate) struct Context {
     stop: StopFlag,
     /// Whether events go to standard output, and what is for people to standard error.
     json: bool,
+    /// Who trains.
+    team: &'static dyn Team,
 }
 
 impl Context {
     /// For commands that save and return when they are asked to stop.
     fn stoppable() -> anyhow::Result<Self> {
-        Ok(Self { stop: install_stop_flag()?, json: false })
+        Ok(Self { stop: install_stop_flag()?, json: false, team: &Alone })
     }
 
     /// The same with events on standard output, if `json` is set.
@@ -124,8 +130,16 @@ impl Context {
         Ok(if self.json { log.with_copy(Box::new(std::io::stdout())) } else { log })
     }
 
-    /// Prints what a command came to: to standard output, unless that is for events.
+    /// The same as one rank of several.
+    fn in_team(self, team: &'static dyn Team) -> Self {
+        Self { team, ..self }
+    }
+
+    /// Prints what a command came to: to standard output, unless that is for events. One rank speaks for all.
     fn say(&self, text: &str) {
+        if self.team.rank() > 0 {
+            return;
+        }
         if self.json {
             eprintln!("{text}");
         } else {
@@ -153,21 +167,25 @@ struct Failed(String);
 
 /// Parses the arguments, does what they ask and prints what went wrong.
 pub fn run() -> ExitCode {
-    match dispatch(Arguments::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) if error.is::<Interrupted>() => {
-            eprintln!("{error}");
-            ExitCode::from(130)
-        }
-        Err(error) if error.is::<Failed>() => {
-            eprintln!("{error}");
-            ExitCode::from(3)
-        }
-        Err(error) => {
-            eprintln!("error: {}", in_words(&error));
-            let usage = error.is::<ConfigError>() || error.is::<Usage>();
-            ExitCode::from(if usage { 2 } else { 1 })
-        }
+    let Err(error) = dispatch(Arguments::parse().command) else { return ExitCode::SUCCESS };
+    if error.is::<Interrupted>() || error.is::<Failed>() {
+        eprintln!("{error}");
+    } else {
+        eprintln!("error: {}", in_words(&error));
+    }
+    ExitCode::from(exit_code(&error))
+}
+
+/// See the head of this module.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<Interrupted>() {
+        130
+    } else if error.is::<Failed>() {
+        3
+    } else if error.is::<ConfigError>() || error.is::<Usage>() {
+        2
+    } else {
+        1
     }
 }
 

@@ -11,12 +11,12 @@ use serde_json::json;
 use super::config::{self, ConfigError};
 use super::ending::tell_end;
 use super::progress::Progress;
-use super::{Context, Interrupted};
+use super::{Context, Interrupted, team};
 use crate::Seed;
-use crate::attacks::{AttackConfig, EyeglassConfig};
+use crate::attacks::{Attack, AttackConfig, EyeglassConfig};
 use crate::data::Dataset;
 use crate::models::{Architecture, Crop, Framing, Model, ModelConfig, Preprocessing};
-use crate::objectives::ObjectiveConfig;
+use crate::objectives::{Objective, ObjectiveConfig};
 use crate::run::{EventLog, Pace, RunError};
 use crate::train::{EpochReport, Job, Observer, StepReport, TrainConfig, TrainOutcome, ValidationProgress};
 use crate::watch::Step;
@@ -99,13 +99,7 @@ impl Default for ValidationSection {
 }
 
 pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Result<()> {
-    let mut config: TrainRunConfig = config::load(arguments.config.as_deref(), &arguments.set)?;
-    if let Some(data) = &arguments.data {
-        config.data.clone_from(data);
-    }
-    if let Some(seed) = arguments.seed {
-        config.seed = seed;
-    }
+    let config = team::of_first_rank(context.team, || configuration(arguments))?;
     if arguments.print_config {
         super::say(toml::to_string(&config).context("the configuration has no TOML form")?.trim_end());
         return Ok(());
@@ -115,7 +109,8 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
         let missing = "no data set: give --data DIR, or `data = \"DIR\"` in the file";
         return Err(ConfigError::Value(missing.to_owned()).into());
     }
-    let data = Dataset::open(&config.data, framing(&config)?)?;
+    let data = framing(&config).and_then(|framing| Ok(Dataset::open(&config.data, framing)?));
+    let data = team::together(context.team, data)?;
     let outcome = run(&config, &data, out, arguments.resume, "train", context)?;
     match outcome {
         TrainOutcome::Finished { best_epoch, validation, seconds } => {
@@ -131,6 +126,18 @@ pub(super) fn train(arguments: &TrainArguments, context: &Context) -> anyhow::Re
         }
         TrainOutcome::Stopped { .. } => Err(Interrupted { resume: super::resume_command() }.into()),
     }
+}
+
+/// The configuration that the arguments ask for.
+fn configuration(arguments: &TrainArguments) -> anyhow::Result<TrainRunConfig> {
+    let mut config: TrainRunConfig = config::load(arguments.config.as_deref(), &arguments.set)?;
+    if let Some(data) = &arguments.data {
+        config.data.clone_from(data);
+    }
+    if let Some(seed) = arguments.seed {
+        config.seed = seed;
+    }
+    Ok(config)
 }
 
 /// How a configuration wants the pictures.
@@ -152,22 +159,15 @@ pub(super) fn run(
     name: &str,
     context: &Context,
 ) -> anyhow::Result<TrainOutcome> {
-    config.train.check().map_err(ConfigError::Value)?;
-    let model = start_model(config, data)?;
-    let shape = [3, model.config.preprocessing.side, model.config.preprocessing.side];
-    let classes = model.config.classes.len();
-    let as_config = |error: &dyn std::fmt::Display| ConfigError::Value(error.to_string());
-    let mut objective = config.objective.build(shape, classes).map_err(|e| as_config(&e))?;
-    let validation_attack =
-        config.validation.attack.build(shape).map_err(|e| as_config(&format!("validation.{e}")))?;
-    let start = config.model.from.as_ref().map(|from| from.join("model.safetensors"));
-    let stored = super::stored_config(config, data, &start.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
-    let directory = super::run_directory(out, &stored, resume)?;
-    let layout = directory.layout();
-    super::keep_splits(layout, data)?;
-    let mut events = context.events(&layout.events())?;
-    let plan = json!({"epochs": config.train.epochs, "objective": objective.name()});
-    events.append("train_start", &super::provenance(config.seed, data, plan))?;
+    let team = context.team;
+    let Prepared { model, mut objective, validation_attack, stored } =
+        team::together(team, prepare(config, data))?;
+    team::same_everywhere(team, data, &stored)?;
+    let first = team.rank() == 0;
+    let directory = first.then(|| super::run_directory(out, &stored, resume)).transpose();
+    let directory = team::together(team, directory.map_err(Into::into))?;
+    let layout = directory.as_ref().map_or_else(|| team::shared_layout(out), |own| Ok(own.layout().clone()));
+    let layout = team::together(team, layout)?;
     let job = Job {
         model,
         data,
@@ -177,7 +177,16 @@ pub(super) fn run(
         seed: Seed::new(config.seed).purpose("train"),
         model_directory: &layout.model(),
         checkpoint_directory: &layout.checkpoints(),
+        team,
     };
+    if !first {
+        return Ok(crate::train::train(job, &context.stop, &mut Silent)?);
+    }
+    super::keep_splits(&layout, data)?;
+    let mut events = context.events(&layout.events())?;
+    let plan =
+        json!({"epochs": config.train.epochs, "objective": job.objective.name(), "ranks": team.size()});
+    events.append("train_start", &super::provenance(config.seed, data, plan))?;
     tell_end(&mut events, |events| {
         let mut observer = TrainObserver::new(events, name);
         let outcome = crate::train::train(job, &context.stop, &mut observer);
@@ -194,6 +203,28 @@ pub(super) fn run(
         events.append(kind, &data)?;
         Ok(outcome)
     })
+}
+
+/// What a configuration comes to.
+struct Prepared {
+    model: Model,
+    objective: Box<dyn Objective>,
+    validation_attack: Box<dyn Attack>,
+    /// The configuration as the run keeps it.
+    stored: String,
+}
+
+fn prepare(config: &TrainRunConfig, data: &Dataset) -> anyhow::Result<Prepared> {
+    config.train.check().map_err(ConfigError::Value)?;
+    let model = start_model(config, data)?;
+    let shape = [3, model.config.preprocessing.side, model.config.preprocessing.side];
+    let as_config = |error: &dyn std::fmt::Display| ConfigError::Value(error.to_string());
+    let objective = config.objective.build(shape, model.config.classes.len()).map_err(|e| as_config(&e))?;
+    let validation_attack =
+        config.validation.attack.build(shape).map_err(|e| as_config(&format!("validation.{e}")))?;
+    let start = config.model.from.as_ref().map(|from| from.join("model.safetensors"));
+    let stored = super::stored_config(config, data, &start.iter().map(PathBuf::as_path).collect::<Vec<_>>())?;
+    Ok(Prepared { model, objective, validation_attack, stored })
 }
 
 /// The model to start from, with the classes of the data.
@@ -230,6 +261,19 @@ pub(super) fn start_model(config: &TrainRunConfig, data: &Dataset) -> anyhow::Re
         model.config.preprocessing.crop = *crop;
     }
     Ok(model)
+}
+
+/// For ranks that leave the log to rank 0.
+struct Silent;
+
+impl Observer for Silent {
+    fn step(&mut self, _report: &StepReport) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    fn epoch(&mut self, _report: &EpochReport) -> Result<(), RunError> {
+        Ok(())
+    }
 }
 
 /// Writes the log and the progress line.

@@ -200,6 +200,9 @@ pub trait Objective: Send {
 
     /// The losses of a batch on the pictures that [`Objective::attack`] made of it. A method that learns
     /// about the classes does it here.
+    ///
+    /// Pictures are only handed to the student. Where several processes train together they are this one's share
+    /// of the batch, while the labels and the logits that the student answers with are those of the whole batch.
     fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses;
 
     /// The losses of the base at the bottom, without the weights and penalties of the methods around it and
@@ -230,6 +233,12 @@ pub trait Objective: Send {
     /// Whether the attack follows [`Batch::radius_scale`].
     fn scales_radius(&self) -> bool {
         self.base().is_some_and(Objective::scales_radius)
+    }
+
+    /// Whether [`Objective::attack`] looks at each picture by itself, so that several processes can make the
+    /// pictures of a batch; what concerns all of them is then left to [`Objective::losses`].
+    fn shares(&self) -> bool {
+        self.base().is_none_or(Objective::shares)
     }
 
     /// Told that an epoch is over, with what its validation found of each class if it had one.

@@ -172,6 +172,10 @@ impl Objective for SyFar {
         losses
     }
 
+    fn shares(&self) -> bool {
+        self.targeted.is_none() && self.base.shares()
+    }
+
     fn end_epoch(&mut self, validation: Option<&ClassFigures>) {
         self.epoch += 1;
         self.base.end_epoch(validation);

@@ -17,11 +17,11 @@ use crate::objectives::{
 };
 use crate::run::{RunError, StopFlag};
 
-const SIDE: usize = 16;
-const PEOPLE: usize = 3;
+pub(super) const SIDE: usize = 16;
+pub(super) const PEOPLE: usize = 3;
 
 /// Three people with six training and two validation pictures each.
-fn faces() -> &'static Dataset {
+pub(super) fn faces() -> &'static Dataset {
     static FACES: OnceLock<(tempfile::TempDir, Dataset)> = OnceLock::new();
     let (_, data) = FACES.get_or_init(|| {
         let place = tempfile::tempdir().expect("temporary directory");
@@ -34,26 +34,26 @@ fn faces() -> &'static Dataset {
     data
 }
 
-fn pgd() -> AttackConfig {
+pub(super) fn pgd() -> AttackConfig {
     AttackConfig::Pgd(PgdConfig { epsilon: Magnitude::levels(4), steps: 2, ..PgdConfig::default() })
 }
 
-fn adversarial() -> Box<ObjectiveConfig> {
+pub(super) fn adversarial() -> Box<ObjectiveConfig> {
     Box::new(ObjectiveConfig::Adversarial(AdversarialConfig {
         attack: pgd(),
         ..AdversarialConfig::default()
     }))
 }
 
-fn search() -> NearbyConfig {
+pub(super) fn search() -> NearbyConfig {
     NearbyConfig { epsilon: Magnitude::levels(4), steps: 2, ..NearbyConfig::default() }
 }
 
-fn trades() -> Box<ObjectiveConfig> {
+pub(super) fn trades() -> Box<ObjectiveConfig> {
     Box::new(ObjectiveConfig::Trades(TradesConfig { search: search(), ..TradesConfig::default() }))
 }
 
-fn sy_far() -> SyFarConfig {
+pub(super) fn sy_far() -> SyFarConfig {
     SyFarConfig {
         warmup_epochs: 2,
         running_decay: Some(0.5),
@@ -83,14 +83,14 @@ fn learning() -> Vec<ObjectiveConfig> {
     ]
 }
 
-fn model() -> Model {
+pub(super) fn model() -> Model {
     let preprocessing = Preprocessing { side: SIDE, ..Preprocessing::default() };
     let config = ModelConfig::new(Architecture::FaceCnn, faces().classes.clone(), preprocessing);
     let network = config.build(Seed::new(3), &Device::default().autodiff());
     Model { config, network }
 }
 
-fn options() -> TrainConfig {
+pub(super) fn options() -> TrainConfig {
     TrainConfig { epochs: 2, batch_size: 6, ..TrainConfig::default() }
 }
 
@@ -147,6 +147,7 @@ fn run_from(
         seed: Seed::new(7),
         model_directory: &place.join("model"),
         checkpoint_directory: &place.join("checkpoints"),
+        team: &Alone,
     };
     let stop = watch.stop.clone();
     let outcome = train(job, &stop, &mut watch);
@@ -165,7 +166,7 @@ fn run(
 }
 
 /// All parameters and buffers.
-fn values(network: &Network) -> Vec<(bool, Vec<f32>)> {
+pub(super) fn values(network: &Network) -> Vec<(bool, Vec<f32>)> {
     struct Values(Vec<String>, Vec<(bool, Vec<f32>)>);
     impl ModuleVisitor for Values {
         fn enter_module(&mut self, name: &str, _container: &str) {
@@ -184,7 +185,7 @@ fn values(network: &Network) -> Vec<(bool, Vec<f32>)> {
     values.1
 }
 
-fn kept(place: &Path) -> Vec<(bool, Vec<f32>)> {
+pub(super) fn kept(place: &Path) -> Vec<(bool, Vec<f32>)> {
     values(&Model::load(&place.join("model"), &Device::default()).expect("kept").network)
 }
 
@@ -251,7 +252,7 @@ fn the_perturbation_of_a_layer_has_the_length_of_a_share_of_its_weights() {
     let mut objective = adversarial().build([3, SIDE, SIDE], PEOPLE).expect("valid");
     let pictures = objective.attack(&Victim::new(&network), &batch, Seed::new(0));
     let before = values(&network);
-    let step = Perturbation::find(0.01, &network, objective.as_mut(), &batch, pictures.clone());
+    let step = Perturbation::find(0.01, &network, &Alone, objective.as_mut(), &batch, pictures.clone());
     assert!(values(&network) == before, "finding it changes nothing, running statistics included");
     let loss = |network: &Network| {
         // A copy, because a training pass moves the running statistics.

@@ -8,8 +8,11 @@ use burn::tensor::Device;
 
 use super::averaging::{AverageEvery, averaged};
 use super::checkpoint::{self, EpochSums, Saved, State};
+use super::exchange::{average_statistics, broadcast_weights, checksum, sum_gradients};
+use super::observer::{EpochReport, Observer, StepReport, ValidationProgress};
 use super::optimizer::clip_by_global_norm;
-use super::validate::{self, validate};
+use super::team::{Student, Team};
+use super::validate::{self, Manner, validate};
 use super::weight_perturbation::Perturbation;
 use super::{TrainConfig, Validation};
 use crate::Seed;
@@ -17,7 +20,7 @@ use crate::attacks::Attack;
 use crate::data::{Batch, DataError, Dataset, augment, epoch_batches};
 use crate::metrics::Snapshot;
 use crate::models::{Cost, Model, ModelError, Network, Victim};
-use crate::objectives::{Loss, Objective, Pictures, Term};
+use crate::objectives::{Loss, Objective, Pictures};
 use crate::run::{RunError, StopFlag};
 
 /// A killed training loses at most this much work.
@@ -57,6 +60,17 @@ pub enum TrainError {
     /// The constants of the loop cannot be meant.
     #[error("configuration: {0}")]
     Config(String),
+    /// The ranks are not at the same point.
+    #[error(
+        "{what} of rank {rank} is not that of rank 0. Run the same program on the same files everywhere, on \
+         processors of one kind, and go on from the last checkpoint with --resume."
+    )]
+    Apart {
+        /// What differs.
+        what: &'static str,
+        /// The first rank that differs.
+        rank: usize,
+    },
     /// The log could not be written.
     #[error(transparent)]
     Log(#[from] RunError),
@@ -80,84 +94,9 @@ pub struct Job<'a> {
     pub model_directory: &'a Path,
     /// Where the state to resume from goes.
     pub checkpoint_directory: &'a Path,
-}
-
-/// One step, for a progress line.
-#[derive(Clone, Debug)]
-pub struct StepReport<'a> {
-    /// Epoch, from 1.
-    pub epoch: usize,
-    /// Epochs in all.
-    pub epochs: usize,
-    /// Step of the epoch, from 1.
-    pub step: usize,
-    /// Steps of an epoch.
-    pub steps: usize,
-    /// Images of this step.
-    pub images: usize,
-    /// Terms of the loss.
-    pub terms: &'a [Term],
-    /// Seconds that the step took.
-    pub seconds: f64,
-}
-
-/// One epoch, for the log.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct EpochReport {
-    /// Epoch, from 1.
-    pub epoch: usize,
-    /// Learning rate of its last step.
-    pub learning_rate: f64,
-    /// Mean of each term of the loss over the images.
-    pub terms: Vec<(String, f64)>,
-    /// Share of the training pictures, as the objective made them, that were recognised.
-    pub train_accuracy: f64,
-    /// Validation, in the epochs that have one.
-    pub validation: Option<Validation>,
-    /// Predictions of the validation pictures under attack, in the epochs that have a validation. A picture that is
-    /// misclassified unchanged counts as its clean prediction.
-    pub confusion: Option<Snapshot>,
-    /// Whether this epoch's model is the best so far.
-    pub best: bool,
-    /// Passes that the attacks of the epoch took.
-    pub attack_cost: Cost,
-    /// Seconds of the training steps.
-    pub seconds: f64,
-    /// Training images a second.
-    pub images_per_second: f64,
-}
-
-/// How far the validation of an epoch is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct ValidationProgress {
-    /// Epoch, from 1.
-    pub epoch: usize,
-    /// Pictures that were attacked.
-    pub done: usize,
-    /// Pictures in all.
-    pub total: usize,
-}
-
-/// Who is told of progress. An error, where a log cannot be written, ends the training.
-pub trait Observer {
-    /// After each step.
-    ///
-    /// # Errors
-    /// Where the log cannot be written.
-    fn step(&mut self, report: &StepReport) -> Result<(), RunError>;
-    /// After each batch of a validation.
-    ///
-    /// # Errors
-    /// Where the log cannot be written.
-    fn validating(&mut self, progress: ValidationProgress) -> Result<(), RunError> {
-        let _ = progress;
-        Ok(())
-    }
-    /// After each epoch.
-    ///
-    /// # Errors
-    /// Where the log cannot be written.
-    fn epoch(&mut self, report: &EpochReport) -> Result<(), RunError>;
+    /// Who trains: [`Alone`](super::Alone), or one of several ranks. Rank 0 alone writes; the others read the
+    /// checkpoint from the same directory.
+    pub team: &'a dyn Team,
 }
 
 /// How training ended.
@@ -195,11 +134,14 @@ struct Loop<'a> {
     state: State,
     device: Device,
     saved: Instant,
+    /// Seconds of exchange up to the last epoch.
+    exchanged: f64,
 }
 
 impl<'a> Loop<'a> {
     fn start(mut job: Job<'a>) -> Result<Self, TrainError> {
         job.config.check().map_err(TrainError::Config)?;
+        can_share(&job)?;
         let mut optimizer = job.config.optimizer.build();
         let (mut state, mut average) = (State::default(), None);
         job.model.network = job.model.network.trained_in(job.config.trainable);
@@ -210,7 +152,19 @@ impl<'a> Loop<'a> {
                 reason: format!("{reason}; start a new run"),
             })?;
         }
-        Ok(Self { job, optimizer, average, state, device: Device::default(), saved: Instant::now() })
+        job.model.network = broadcast_weights(job.team, job.model.network);
+        let started = serde_json::to_vec(&state).unwrap_or_default();
+        agree(job.team, "the checkpoint (its directory must be one that all ranks share)", &started)?;
+        let exchanged = job.team.seconds();
+        Ok(Self {
+            job,
+            optimizer,
+            average,
+            state,
+            device: Device::default(),
+            saved: Instant::now(),
+            exchanged,
+        })
     }
 
     fn run(mut self, stop: &StopFlag, observer: &mut dyn Observer) -> Result<TrainOutcome, TrainError> {
@@ -220,12 +174,12 @@ impl<'a> Loop<'a> {
             let labels = self.job.data.train.labels();
             let batches = epoch_batches(labels, config.batch_size, config.order, seed.purpose("order"));
             while self.state.step < batches.len() {
-                if stop.requested() {
+                if self.job.team.any(stop.requested()) {
                     self.save()?;
                     return Ok(TrainOutcome::Stopped { epoch: self.state.epoch + 1 });
                 }
                 self.step(&batches, seed, observer)?;
-                if self.saved.elapsed() > CHECKPOINT_EVERY {
+                if self.job.team.any(self.saved.elapsed() > CHECKPOINT_EVERY) {
                     self.save()?;
                 }
             }
@@ -242,7 +196,10 @@ impl<'a> Loop<'a> {
         self.saved = Instant::now();
         self.state.saves += 1;
         self.state.objective = self.job.objective.state();
-        let Job { checkpoint_directory, model, .. } = &self.job;
+        let Job { checkpoint_directory, model, team, .. } = &self.job;
+        if team.rank() > 0 {
+            return Ok(());
+        }
         checkpoint::save(
             checkpoint_directory,
             &model.network,
@@ -271,13 +228,21 @@ impl<'a> Loop<'a> {
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
         let start = Instant::now();
-        let batch = self.job.data.train.batch(&batches[self.state.step], &self.device)?;
+        let (team, rows) = (self.job.team, &batches[self.state.step]);
+        let split = &self.job.data.train;
+        let batch = split.batch(&rows[team.share(rows.len())], &self.device)?;
         let batch = augment(&batch, &self.job.config.augment, seed.purpose("augment"));
         let network = &self.job.model.network;
         let victim = Victim::with_precision(network, self.job.config.attack_precision)
             .map_err(|error| TrainError::Config(error.to_string()))?;
         let pictures = self.job.objective.attack(&victim, &batch, seed.purpose("attack"));
         let rate = self.learning_rate(self.state.step, batches.len());
+        // The student answers for the pictures of all ranks.
+        let batch = Batch {
+            labels: rows.iter().map(|&row| split.labels()[row]).collect(),
+            ids: rows.iter().map(|&row| split.ids()[row]).collect(),
+            ..batch
+        };
         let loss = self.learn(&batch, pictures, rate)?;
         if self.job.config.averaging.is_some_and(|averaging| averaging.every == AverageEvery::Step) {
             self.move_average();
@@ -285,7 +250,7 @@ impl<'a> Loop<'a> {
         let seconds = start.elapsed().as_secs_f64();
         self.state.step += 1;
         self.state.seconds += seconds;
-        self.state.sums.add(&batch.labels, &loss, victim.cost(), seconds);
+        self.state.sums.add(&batch.labels, &loss, whole_cost(team, victim.cost()), seconds);
         observer.step(&StepReport {
             epoch: self.state.epoch + 1,
             epochs: self.job.config.epochs,
@@ -300,15 +265,16 @@ impl<'a> Loop<'a> {
 
     /// The second half of a step: losses, with perturbed weights if so configured, and the update.
     fn learn(&mut self, batch: &Batch, pictures: Pictures, rate: f64) -> Result<Loss, TrainError> {
-        let Job { model, objective, config, .. } = &mut self.job;
+        let Job { model, objective, config, team, .. } = &mut self.job;
+        let team = *team;
         let due = config.weight_perturbation.filter(|awp| self.state.epoch >= awp.warmup_epochs);
         let perturbation = due.map(|awp| {
-            Perturbation::find(awp.gamma, &model.network, &mut **objective, batch, pictures.clone())
+            Perturbation::find(awp.gamma, &model.network, team, &mut **objective, batch, pictures.clone())
         });
         if let Some(perturbation) = &perturbation {
             model.network = perturbation.moved(model.network.clone(), 1.0);
         }
-        let loss = objective.loss_on(&model.network, batch, pictures);
+        let loss = objective.loss_on(&Student { network: &model.network, team }, batch, pictures);
         self.update(&loss, rate)?;
         if let Some(perturbation) = &perturbation {
             let network = &mut self.job.model.network;
@@ -337,17 +303,22 @@ impl<'a> Loop<'a> {
         }
         let network = &self.job.model.network;
         let mut gradients = GradientsParams::from_grads(loss.total.backward(), network);
+        sum_gradients(self.job.team, &mut gradients, network);
         let norm = clip_by_global_norm(&mut gradients, network, self.job.config.clip_norm);
         if !norm.is_finite() {
             return Err(self.diverged("the gradient of the loss".to_owned()));
         }
-        self.job.model.network = self.optimizer.step(rate, network.clone(), gradients);
+        let updated = self.optimizer.step(rate, network.clone(), gradients);
+        self.job.model.network = average_statistics(self.job.team, updated);
         Ok(())
     }
 
     fn end_epoch(&mut self, steps: usize, observer: &mut dyn Observer) -> Result<EpochReport, TrainError> {
         let config = self.job.config;
         let epoch = self.state.epoch;
+        if self.job.team.size() > 1 {
+            agree(self.job.team, "the network", &checksum(&self.job.model.network))?;
+        }
         let learning_rate = self.learning_rate(steps - 1, steps);
         let sums = std::mem::take(&mut self.state.sums);
         let due = (epoch + 1).is_multiple_of(config.validate_every) || epoch + 1 == config.epochs;
@@ -376,7 +347,15 @@ impl<'a> Loop<'a> {
             attack_cost: sums.cost,
             seconds: sums.seconds,
             images_per_second: sums.images as f64 / sums.seconds,
+            exchange_seconds: self.exchanged(),
         })
+    }
+
+    /// Seconds of exchange since this was asked last.
+    fn exchanged(&mut self) -> Option<f64> {
+        let team = self.job.team;
+        let before = std::mem::replace(&mut self.exchanged, team.seconds());
+        (team.size() > 1).then(|| self.exchanged - before)
     }
 
     /// Takes an epoch into an average that moves once an epoch, unless the worst class is not good enough.
@@ -407,26 +386,79 @@ impl<'a> Loop<'a> {
         network: &Network,
         observer: &mut dyn Observer,
     ) -> Result<validate::Found, TrainError> {
-        let Job { data, validation_attack, config, seed, .. } = &self.job;
+        let Job { data, validation_attack, config, seed, team, .. } = &self.job;
         // The same random starts after every epoch, so that epochs are compared under the same attack.
         let seed = seed.purpose("validation");
         let victim = Victim::new(network);
         let (epoch, total) = (self.state.epoch + 1, data.val.len());
         let mut each = |done| Ok(observer.validating(ValidationProgress { epoch, done, total })?);
-        validate(&victim, &data.val, *validation_attack, config.batch_size, &self.device, seed, &mut each)
+        let how = Manner {
+            attack: *validation_attack,
+            batch_size: config.batch_size,
+            device: &self.device,
+            seed,
+            team: *team,
+        };
+        validate(&victim, &data.val, &how, &mut each)
     }
 
     /// Saves the model if it is the best so far, and says whether it is.
     fn keep_if_best(&mut self, epoch: usize, validation: Validation) -> Result<bool, TrainError> {
         let best = self.state.best.is_none_or(|(_, best)| validation.beats(&best));
         if best {
-            let model = &self.job.model;
-            let network = self.average.as_ref().unwrap_or(&model.network).clone();
-            Model { config: model.config.clone(), network }.save(self.job.model_directory)?;
+            if self.job.team.rank() == 0 {
+                let model = &self.job.model;
+                let network = self.average.as_ref().unwrap_or(&model.network).clone();
+                Model { config: model.config.clone(), network }.save(self.job.model_directory)?;
+            }
             self.state.best = Some((epoch, validation));
         }
         Ok(best)
     }
+}
+
+/// Whether the ranks can divide every batch among them.
+fn can_share(job: &Job) -> Result<(), TrainError> {
+    let (size, config) = (job.team.size(), job.config);
+    if size == 1 {
+        return Ok(());
+    }
+    if !job.objective.shares() {
+        let reason = format!(
+            "the targeted term of {} pairs up the pictures of a batch, which {size} ranks cannot yet do together: \
+             leave objective.targeted out, or train with one rank",
+            job.objective.name()
+        );
+        return Err(TrainError::Config(reason));
+    }
+    let labels = job.data.train.labels();
+    let seed = job.seed.at(0).purpose("order");
+    let batches = epoch_batches(labels, config.batch_size, config.order, seed);
+    let smallest = batches.iter().map(Vec::len).min().unwrap_or(0);
+    if smallest < size {
+        return Err(TrainError::Config(format!(
+            "the smallest batch of an epoch has {smallest} of the {} training pictures, and there are {size} ranks: \
+             start at most {smallest}, or change train.batch_size ({})",
+            labels.len(),
+            config.batch_size
+        )));
+    }
+    Ok(())
+}
+
+/// An error where what a rank has is not what rank 0 has.
+fn agree(team: &dyn Team, what: &'static str, own: &[u8]) -> Result<(), TrainError> {
+    match team.others_than_first(own).first() {
+        None => Ok(()),
+        Some(&rank) => Err(TrainError::Apart { what, rank }),
+    }
+}
+
+/// What the attacks of all ranks cost.
+fn whole_cost(team: &dyn Team, own: Cost) -> Cost {
+    let all = team.gather_numbers(&[own.forwards as f64, own.gradients as f64]);
+    let cost = |pair: &[f64]| Cost { forwards: pair[0] as u64, gradients: pair[1] as u64 };
+    all.chunks_exact(2).map(cost).fold(Cost::default(), |sum, cost| sum + cost)
 }
 
 impl EpochSums {

@@ -1,10 +1,11 @@
 //! How good the model is on held-out pictures, clean and under attack. Checkpoints are chosen by this.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
+use super::team::Team;
 use crate::Seed;
 use crate::attacks::{Attack, Goal, cross_entropy};
-use crate::data::{DataError, Split};
+use crate::data::{Batch, DataError, Split};
 use crate::metrics::ConfusionMatrix;
 use crate::models::Victim;
 use crate::objectives::{ClassFigure, ClassFigures, divergence};
@@ -44,44 +45,43 @@ pub(super) struct Found {
     pub confusion: ConfusionMatrix,
 }
 
+/// How a split is validated.
+pub(super) struct Manner<'a> {
+    pub attack: &'a dyn Attack,
+    pub batch_size: usize,
+    pub device: &'a Device,
+    pub seed: Seed,
+    /// Each rank attacks its share of the split; all find the same.
+    pub team: &'a dyn Team,
+}
+
 /// Attacks a split, untargeted, and looks at the predictions: of all pictures and of each class. `each` hears after
-/// each batch how many pictures are done.
+/// each batch about how many pictures are done.
 ///
 /// # Errors
 /// [`DataError`] where a picture cannot be read, and what `each` says.
 pub(super) fn validate<E: From<DataError>>(
     victim: &Victim,
     split: &Split,
-    attack: &dyn Attack,
-    batch_size: usize,
-    device: &burn::tensor::Device,
-    seed: Seed,
+    how: &Manner,
     each: &mut dyn FnMut(usize) -> Result<(), E>,
 ) -> Result<Found, E> {
-    let rows: Vec<usize> = (0..split.len()).collect();
+    let rows: Vec<usize> = how.team.share(split.len()).collect();
+    let mut judged = Vec::with_capacity(rows.len() * Judged::NUMBERS);
+    let mut done = 0;
+    for rows in rows.chunks(how.batch_size) {
+        let batch = split.batch(rows, how.device)?;
+        judged.extend(judge(victim, &batch, how).iter().flat_map(Judged::numbers));
+        done += rows.len();
+        each((done * how.team.size()).min(split.len()))?;
+    }
+    let judged = how.team.gather_numbers(&judged);
     let mut classes = vec![Sums::default(); victim.classes()];
     let mut confusion = ConfusionMatrix::new(victim.classes());
-    let mut done = 0;
-    for rows in rows.chunks(batch_size) {
-        let batch = split.batch(rows, device)?;
-        let adversarial = attack.perturb(victim, &batch, &Goal::Untargeted, seed);
-        let (clean, attacked) = (victim.logits(batch.images.clone()), victim.logits(adversarial));
-        let apart = values(divergence(clean.clone(), attacked.clone()));
-        let (clean, attacked) =
-            (Judgement::new(clean, &batch.labels), Judgement::new(attacked, &batch.labels));
-        for (image, &label) in batch.labels.iter().enumerate() {
-            let sums = &mut classes[label];
-            sums.images += 1;
-            sums.clean_right += usize::from(clean.right[image]);
-            sums.robust_right += usize::from(clean.right[image] && attacked.right[image]);
-            sums.clean_loss += clean.losses[image];
-            sums.robust_loss += attacked.losses[image];
-            sums.divergence += apart[image];
-            let judged = if clean.right[image] { &attacked } else { &clean };
-            confusion.add(label, judged.predictions[image]);
-        }
-        done += rows.len();
-        each(done)?;
+    for (numbers, &label) in judged.chunks_exact(Judged::NUMBERS).zip(split.labels()) {
+        let picture = Judged::from_numbers(numbers);
+        classes[label].add(&picture);
+        confusion.add(label, picture.prediction);
     }
     let sums = classes.iter().fold(Sums::default(), Sums::plus);
     let share = |sum: f64| sum / sums.images as f64;
@@ -93,6 +93,56 @@ pub(super) fn validate<E: From<DataError>>(
         robust_loss: share(sums.robust_loss),
     };
     Ok(Found { all, classes: ClassFigures(classes.iter().map(Sums::figure).collect()), confusion })
+}
+
+/// What was found of one picture.
+struct Judged {
+    clean_right: bool,
+    robust_right: bool,
+    /// Under attack; of the clean picture, where that is misclassified.
+    prediction: usize,
+    clean_loss: f64,
+    robust_loss: f64,
+    divergence: f64,
+}
+
+impl Judged {
+    const NUMBERS: usize = 6;
+
+    /// As other ranks are told.
+    fn numbers(&self) -> [f64; Self::NUMBERS] {
+        let flag = |flag: bool| f64::from(u8::from(flag));
+        let prediction = self.prediction as f64;
+        let losses = [self.clean_loss, self.robust_loss, self.divergence];
+        [flag(self.clean_right), flag(self.robust_right), prediction, losses[0], losses[1], losses[2]]
+    }
+
+    fn from_numbers(numbers: &[f64]) -> Self {
+        Self {
+            clean_right: numbers[0] > 0.5,
+            robust_right: numbers[1] > 0.5,
+            prediction: numbers[2] as usize,
+            clean_loss: numbers[3],
+            robust_loss: numbers[4],
+            divergence: numbers[5],
+        }
+    }
+}
+
+fn judge(victim: &Victim, batch: &Batch, how: &Manner) -> Vec<Judged> {
+    let adversarial = how.attack.perturb(victim, batch, &Goal::Untargeted, how.seed);
+    let (clean, attacked) = (victim.logits(batch.images.clone()), victim.logits(adversarial));
+    let apart = values(divergence(clean.clone(), attacked.clone()));
+    let (clean, attacked) = (Judgement::new(clean, &batch.labels), Judgement::new(attacked, &batch.labels));
+    let one = |image: usize| Judged {
+        clean_right: clean.right[image],
+        robust_right: clean.right[image] && attacked.right[image],
+        prediction: if clean.right[image] { &attacked } else { &clean }.predictions[image],
+        clean_loss: clean.losses[image],
+        robust_loss: attacked.losses[image],
+        divergence: apart[image],
+    };
+    (0..batch.len()).map(one).collect()
 }
 
 /// Sums over the pictures of a class.
@@ -107,6 +157,15 @@ struct Sums {
 }
 
 impl Sums {
+    fn add(&mut self, picture: &Judged) {
+        self.images += 1;
+        self.clean_right += usize::from(picture.clean_right);
+        self.robust_right += usize::from(picture.robust_right);
+        self.clean_loss += picture.clean_loss;
+        self.robust_loss += picture.robust_loss;
+        self.divergence += picture.divergence;
+    }
+
     fn plus(self, other: &Self) -> Self {
         Self {
             images: self.images + other.images,

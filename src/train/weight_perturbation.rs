@@ -18,6 +18,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
+use super::exchange::sum_gradients;
+use super::team::{Student, Team};
 use crate::data::Batch;
 use crate::models::Network;
 use crate::objectives::{Objective, Pictures};
@@ -47,14 +49,16 @@ impl Perturbation {
     pub fn find(
         gamma: f64,
         network: &Network,
+        team: &dyn Team,
         objective: &mut dyn Objective,
         batch: &Batch,
         pictures: Pictures,
     ) -> Self {
         // `valid` copies the running statistics, `train` makes the copy trainable again.
         let proxy = network.valid().train();
-        let loss = objective.plain_loss(&proxy, batch, pictures);
-        let gradients = GradientsParams::from_grads(loss.backward(), &proxy);
+        let loss = objective.plain_loss(&Student { network: &proxy, team }, batch, pictures);
+        let mut gradients = GradientsParams::from_grads(loss.backward(), &proxy);
+        sum_gradients(team, &mut gradients, &proxy);
         let mut steps = Steps { gamma, gradients, path: Vec::new(), found: GradientsParams::new() };
         proxy.visit(&mut steps);
         Self(steps.found)

@@ -2,4 +2,6 @@
 
 mod cli;
 mod face_net;
+#[cfg(feature = "mpi")]
+mod mpi;
 mod tidy;

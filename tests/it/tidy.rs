@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// For each module the modules that it may use; ARCHITECTURE.md says why.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("seed", &[]),
     ("preprocessing", &[]),
     ("metrics", &["seed"]),
@@ -44,6 +44,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "watch",
         ],
     ),
+    ("mpi", &["cli", "train"]),
     ("lib", &["seed"]),
 ];
 
@@ -111,7 +112,9 @@ fn arrows_point_one_way() {
     let allowed: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
     let mut wrong = Vec::new();
     for path in sources() {
-        let Some(module) = module(&path).filter(|module| module != "main") else { continue };
+        let Some(module) = module(&path).filter(|module| module != "main" && module != "syfar_mpi") else {
+            continue;
+        };
         let may = allowed.get(module.as_str()).unwrap_or_else(|| panic!("{module} has no line in ARROWS"));
         let text = fs::read_to_string(&path).expect("UTF-8");
         for name in used(&text) {

@@ -173,6 +173,7 @@ fn timed(plan: &Plan, cell: &Cell) -> anyhow::Result<f64> {
         seed: Seed::new(config.seed).purpose("train"),
         model_directory: &models,
         checkpoint_directory: &checkpoints,
+        team: &crate::train::Alone,
     };
     crate::train::train(job, &stop, &mut timer)?;
     Ok(seconds + timer.seconds * (timer.steps * train.epochs) as f64)

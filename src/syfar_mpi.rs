@@ -1,0 +1,5 @@
+//! The `syfar-mpi` command.
+
+fn main() -> std::process::ExitCode {
+    syfar::mpi::run()
+}

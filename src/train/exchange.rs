@@ -1,0 +1,166 @@
+//! What the ranks of a training keep equal: gradients, running statistics, weights.
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::optim::GradientsParams;
+use burn::tensor::{Tensor, TensorData};
+use sha2::{Digest, Sha256};
+
+use super::team::Team;
+use crate::models::Network;
+
+/// Replaces the gradients of a network by their sums over the ranks.
+pub(super) fn sum_gradients(team: &dyn Team, gradients: &mut GradientsParams, network: &Network) {
+    if team.size() == 1 {
+        return;
+    }
+    let mut read = Read { gradients, values: Vec::new() };
+    network.visit(&mut read);
+    let mut values = read.values;
+    team.sum(&mut values);
+    network.visit(&mut Register { gradients, values: values.into_iter() });
+}
+
+/// Replaces the running statistics of a network by their means over the ranks: each rank normalises with the
+/// statistics of its own pictures, and all attack the same victim.
+pub(super) fn average_statistics(team: &dyn Team, network: Network) -> Network {
+    if team.size() == 1 {
+        return network;
+    }
+    let mut values = Floats::of(&network, true);
+    if values.is_empty() {
+        return network;
+    }
+    team.sum(&mut values);
+    let size = team.size() as f32;
+    values.iter_mut().for_each(|value| *value /= size);
+    network.map(&mut Set::new(values, true))
+}
+
+/// Gives all ranks the weights and running statistics of rank 0.
+pub(super) fn broadcast_weights(team: &dyn Team, network: Network) -> Network {
+    if team.size() == 1 {
+        return network;
+    }
+    let own = Floats::of(&network, false);
+    let bytes = team.broadcast(own.iter().flat_map(|value| value.to_le_bytes()).collect());
+    let values: Vec<f32> =
+        bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().expect("four bytes"))).collect();
+    // A network of another size is another configuration, which was refused before.
+    assert_eq!(values.len(), own.len(), "the ranks build the same network");
+    network.map(&mut Set::new(values, false))
+}
+
+/// A digest of all weights and running statistics.
+pub(super) fn checksum(network: &Network) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    for value in Floats::of(network, false) {
+        digest.update(value.to_bits().to_le_bytes());
+    }
+    digest.finalize().to_vec()
+}
+
+struct Read<'a> {
+    gradients: &'a GradientsParams,
+    values: Vec<f32>,
+}
+
+impl ModuleVisitor for Read<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.get::<D>(param.id) {
+            self.values.extend(gradient.into_data().iter::<f32>());
+        }
+    }
+}
+
+struct Register<'a> {
+    gradients: &'a mut GradientsParams,
+    values: std::vec::IntoIter<f32>,
+}
+
+impl ModuleVisitor for Register<'_> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(gradient) = self.gradients.remove::<D>(param.id) {
+            let shape = gradient.dims();
+            let values: Vec<f32> = self.values.by_ref().take(shape.iter().product()).collect();
+            let summed = Tensor::<D>::from_data(TensorData::new(values, shape), &gradient.device());
+            self.gradients.register(param.id, summed);
+        }
+    }
+}
+
+/// Where in a network a visitor is.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn at_statistic(&self) -> bool {
+        self.0.last().is_some_and(|name| name.starts_with("running_"))
+    }
+}
+
+/// The values of a network, of its running statistics alone or of everything.
+struct Floats {
+    path: Path,
+    statistics_only: bool,
+    values: Vec<f32>,
+}
+
+impl Floats {
+    fn of(network: &Network, statistics_only: bool) -> Vec<f32> {
+        let mut floats = Self { path: Path::default(), statistics_only, values: Vec::new() };
+        network.visit(&mut floats);
+        floats.values
+    }
+}
+
+impl ModuleVisitor for Floats {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.0.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.0.pop();
+    }
+
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if !self.statistics_only || self.path.at_statistic() {
+            self.values.extend(param.val().without_autodiff().into_data().iter::<f32>());
+        }
+    }
+}
+
+/// Puts values back in the order in which [`Floats`] read them.
+struct Set {
+    path: Path,
+    statistics_only: bool,
+    values: std::vec::IntoIter<f32>,
+}
+
+impl Set {
+    fn new(values: Vec<f32>, statistics_only: bool) -> Self {
+        Self { path: Path::default(), statistics_only, values: values.into_iter() }
+    }
+}
+
+impl ModuleMapper for Set {
+    fn enter_module(&mut self, name: &str, _container: &str) {
+        self.path.0.push(name.to_owned());
+    }
+
+    fn exit_module(&mut self, _name: &str, _container: &str) {
+        self.path.0.pop();
+    }
+
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        if self.statistics_only && !self.path.at_statistic() {
+            return param;
+        }
+        let values = &mut self.values;
+        param.map(|tensor| {
+            let shape = tensor.dims();
+            let values: Vec<f32> = values.by_ref().take(shape.iter().product()).collect();
+            let fresh = Tensor::<D>::from_data(TensorData::new(values, shape), &tensor.device());
+            if tensor.is_require_grad() { fresh.require_grad() } else { fresh }
+        })
+    }
+}
