@@ -52,8 +52,10 @@ fn about(model: &Path, data: Option<&Path>) -> CardModel {
     let config = std::fs::read_to_string(model.join("config.json")).unwrap_or_default();
     let config: serde_json::Value = serde_json::from_str(&config).unwrap_or_default();
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
-    // Every training calls its model "model", and an experiment its training "train": the directories above say more.
-    let own = model.ancestors().filter_map(name).find(|name| !["model", "train"].contains(&name.as_str()));
+    // Every training calls its model "model", and an experiment its training "train": the directories above say more, also those
+    // that a relative path leaves out.
+    let whole = std::fs::canonicalize(model).unwrap_or_else(|_| model.to_owned());
+    let own = whole.ancestors().filter_map(name).find(|name| !["model", "train"].contains(&name.as_str()));
     CardModel {
         name: own.unwrap_or_else(|| "model".to_owned()),
         architecture: config["architecture"].as_str().unwrap_or("unknown").to_owned(),

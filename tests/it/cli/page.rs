@@ -290,6 +290,15 @@ fn figures_and_a_model_card_are_written_when_asked_for() {
     }
     let card = fs::read_to_string(model.join("README.md")).expect("a card");
     assert!(card.contains("- name: \"faces\"") && card.contains("`face_cnn`"), "{card}");
+    // A path that leaves out the directories above names the same model.
+    fs::remove_file(model.join("README.md")).expect("removed");
+    fs::write(run.join("config.toml"), "model = \"model\"\n").expect("written");
+    let above = model.parent().expect("a directory");
+    let relative = super::syfar(&["report", text(&run), "--model-card"]).current_dir(above).output();
+    assert!(relative.expect("the binary starts").status.success());
+    let card = fs::read_to_string(model.join("README.md")).expect("a card");
+    assert!(card.contains("- name: \"faces\""), "{card}");
+    fs::write(run.join("config.toml"), format!("model = {:?}\n", text(&model))).expect("written");
     fs::write(model.join("README.md"), "mine").expect("written");
     assert!(fail(1, &words).contains("was not written by this program"));
 }
