@@ -139,7 +139,7 @@ pub(super) fn run(
     sum.add(&own);
     for point in &points {
         let attack = point.build(crate::models::Classifier::input_shape(&model.network))?;
-        let options = point.options(sitting.options());
+        let options = point.options(&sitting.options());
         sum.add(&sitting.make_shard(attack.as_ref(), &options, &folder, shard, &mut events)?);
     }
     let figures = figures_of_shard(&own.tally);
