@@ -111,12 +111,12 @@ impl Point {
     }
 
     /// The options of its audit, from those of the audit's own attack.
-    pub fn options(&self, of_audit: AuditOptions) -> AuditOptions {
+    pub fn options(&self, of_audit: &AuditOptions) -> AuditOptions {
         AuditOptions {
             targets: TargetChoice::None,
             name: Some(self.name.clone()),
             inherit: self.inherit.clone(),
-            ..of_audit
+            ..of_audit.clone()
         }
     }
 }
@@ -131,7 +131,7 @@ pub(super) fn run(
     let mut curve = Vec::new();
     for point in points {
         let attack = point.build(shape)?;
-        let options = point.options(sitting.options());
+        let options = point.options(&sitting.options());
         let outcome = sitting.make(attack.as_ref(), &options, &point.name, events)?;
         let counts = outcome.counts.attacks.get(&point.name).and_then(|found| found.untargeted.as_ref());
         curve.extend(counts.map(|counts| CurvePoint::of(point.axis, &point.value, &point.name, counts)));

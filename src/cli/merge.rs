@@ -148,7 +148,7 @@ fn join(
     let sitting = Sitting { config, model, split, layout: first, context, save: None };
     let own = AuditOptions { name: Some(attack.as_attack().name().to_owned()), ..sitting.options() };
     let attacks: Vec<AuditOptions> =
-        std::iter::once(own).chain(points.iter().map(|point| point.options(sitting.options()))).collect();
+        std::iter::once(own).chain(points.iter().map(|point| point.options(&sitting.options()))).collect();
     let load = sitting.load();
     let parts = Parts::new(sitting.pictures(&load), model.config.classes.len(), &attacks)?;
     let survey = parts.survey(folders)?;

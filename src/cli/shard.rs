@@ -163,7 +163,7 @@ fn make(
     sum.add(&own);
     for point in points {
         let attack = point.build(crate::models::Classifier::input_shape(&sitting.model.network))?;
-        let options = point.options(sitting.options());
+        let options = point.options(&sitting.options());
         sum.add(&sitting.make_shard(attack.as_ref(), &options, folder, shard, events)?);
     }
     let figures = figures_of_shard(&own.tally);

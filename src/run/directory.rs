@@ -298,7 +298,7 @@ pub fn config_key(config: &str) -> Result<String, RunError> {
         hash.update(value);
         hash.update([0]);
     }
-    Ok(hash.finalize().iter().take(6).map(|byte| format!("{byte:02x}")).collect())
+    Ok(hash.finalize().iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
 }
 
 /// Whether a new run may go there.
