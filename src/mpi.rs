@@ -98,7 +98,7 @@ impl Team for World {
 
 /// The `syfar-mpi` command.
 pub fn run() -> ExitCode {
-    as_rank(|team| cli::run_in_team(team))
+    as_rank(cli::run_in_team)
 }
 
 /// Initialises MPI and does the work of one rank.

@@ -32,7 +32,9 @@ pub(super) fn average_statistics(team: &dyn Team, network: Network) -> Network {
     }
     team.sum(&mut values);
     let size = team.size() as f32;
-    values.iter_mut().for_each(|value| *value /= size);
+    for value in &mut values {
+        *value /= size;
+    }
     network.map(&mut Set::new(values, true))
 }
 

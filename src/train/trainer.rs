@@ -355,7 +355,7 @@ impl<'a> Loop<'a> {
     fn exchanged(&mut self) -> Option<f64> {
         let team = self.job.team;
         let before = std::mem::replace(&mut self.exchanged, team.seconds());
-        (team.size() > 1).then(|| self.exchanged - before)
+        (team.size() > 1).then_some(self.exchanged - before)
     }
 
     /// Takes an epoch into an average that moves once an epoch, unless the worst class is not good enough.
