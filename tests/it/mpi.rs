@@ -117,7 +117,7 @@ fn ranks_of(out: &Path) -> Vec<String> {
 fn a_killed_rank_ends_the_job_and_resume_goes_on() {
     let place = tempfile::tempdir().expect("temporary directory");
     let (whole, broken) = (place.path().join("whole"), place.path().join("broken"));
-    let epochs = "train.epochs=10";
+    let epochs = "train.epochs=6";
     let (output, took) = disturbed(&broken, epochs, |_| {
         let ranks = ranks_of(&broken);
         assert_eq!(ranks.len(), 2, "{ranks:?}");
