@@ -291,6 +291,13 @@ fn a_stop_that_one_rank_hears_stops_all_and_is_resumed() {
     };
     assert_eq!(last(&expected), last(&found));
     assert!(kept(whole.path()) == kept(parts.path()));
+    // Others may go on with it.
+    let other = tempfile::tempdir().expect("place");
+    task(4).ranks(2, other.path());
+    for (outcome, epochs) in task(usize::MAX).ranks(3, other.path()) {
+        assert!(matches!(outcome, Ok(TrainOutcome::Finished { .. })), "{outcome:?}");
+        assert_eq!(epochs.len(), 1, "the first epoch was made before");
+    }
 }
 
 #[test]
