@@ -168,6 +168,15 @@ pub(super) fn run(
     let directory = team::together(team, directory.map_err(Into::into))?;
     let layout = directory.as_ref().map_or_else(|| team::shared_layout(out), |own| Ok(own.layout().clone()));
     let layout = team::together(team, layout)?;
+    let begin = || {
+        super::keep_splits(&layout, data)?;
+        let mut events = context.events(&layout.events())?;
+        let plan =
+            json!({"epochs": config.train.epochs, "objective": objective.name(), "ranks": team.size()});
+        events.append("train_start", &super::provenance(config.seed, data, plan))?;
+        anyhow::Ok(events)
+    };
+    let events = team::together(team, first.then(begin).transpose())?;
     let job = Job {
         model,
         data,
@@ -179,14 +188,9 @@ pub(super) fn run(
         checkpoint_directory: &layout.checkpoints(),
         team,
     };
-    if !first {
+    let Some(mut events) = events else {
         return Ok(crate::train::train(job, &context.stop, &mut Silent)?);
-    }
-    super::keep_splits(&layout, data)?;
-    let mut events = context.events(&layout.events())?;
-    let plan =
-        json!({"epochs": config.train.epochs, "objective": job.objective.name(), "ranks": team.size()});
-    events.append("train_start", &super::provenance(config.seed, data, plan))?;
+    };
     tell_end(&mut events, |events| {
         let mut observer = TrainObserver::new(events, name);
         let outcome = crate::train::train(job, &context.stop, &mut observer);
