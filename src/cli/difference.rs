@@ -30,8 +30,7 @@ pub(super) enum Basis {
 }
 
 /// One figure of both runs.
-// The fields are named as in the JSON.
-#[allow(clippy::struct_field_names)]
+#[allow(clippy::struct_field_names)] // The fields are named as in the JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(super) struct Difference {
     pub name: String,
@@ -81,8 +80,7 @@ impl Difference {
 type Sided<'a> = (&'a FlatFigures, Option<&'a LoadedPart>);
 
 /// How two parts differ.
-// The fields are named as in the JSON.
-#[allow(clippy::struct_field_names)]
+#[allow(clippy::struct_field_names)] // The fields are named as in the JSON.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Differences {
     pub basis: Basis,
