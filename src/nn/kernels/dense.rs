@@ -12,6 +12,8 @@ use super::row_product::{RowProduct, pack, pack_transposed};
 const GROUP: usize = 56;
 /// Rows that the gradient of the matrix adds at a time.
 const DEPTH: usize = 192;
+/// Panels of its result that one task takes, since each task packs the rows anew.
+const PANELS: usize = 16;
 
 /// A matrix `[depth, columns]` as the right factor of products, in panels.
 pub(in crate::nn) struct Panels {
@@ -189,7 +191,7 @@ pub(in crate::nn) fn matrix_gradient(
     let to = output.pointer();
     // Every number is summed by one thread in the order of the rows, however the columns are shared out.
     let panels = outputs.div_ceil(isa.lanes());
-    let tasks = panels.div_ceil(8).next_multiple_of(rayon::current_num_threads()).min(panels);
+    let tasks = panels.div_ceil(PANELS).next_multiple_of(rayon::current_num_threads()).min(panels);
     (0..tasks).into_par_iter().for_each(|task| {
         let [first, end] = [task, task + 1].map(|task| (task * panels / tasks * isa.lanes()).min(outputs));
         let scratch = DEPTH * (panels.div_ceil(tasks) + 2) * isa.lanes();
