@@ -133,7 +133,17 @@ impl Block {
 
     /// `[N, tokens, width]` to the same.
     fn forward(&self, tokens: Tensor<3>) -> Tensor<3> {
-        let tokens = self.attention.forward_plus(self.attention_norm.forward(tokens.clone()), tokens);
+        self.answer(self.attention_norm.forward(tokens.clone()), tokens)
+    }
+
+    /// `[N, tokens, width]` to the first token alone, `[N, 1, width]`.
+    fn forward_class(&self, tokens: Tensor<3>) -> Tensor<3> {
+        self.answer(self.attention_norm.forward(tokens.clone()), tokens.narrow(1, 0, 1))
+    }
+
+    /// What those tokens become that go `around` the attention, given all of them, normalised.
+    fn answer(&self, normalised: Tensor<3>, around: Tensor<3>) -> Tensor<3> {
+        let tokens = self.attention.forward_plus(normalised, around);
         let hidden = gelu(self.expand.forward(self.norm.forward(tokens.clone())));
         self.contract.forward_plus(hidden, tokens)
     }
@@ -204,9 +214,14 @@ impl Vit {
 impl Classifier for Vit {
     fn forward(&self, images: Tensor<4>) -> Tensor<2> {
         let tokens = self.tokens(self.normalize.forward(images));
-        let tokens = self.blocks.iter().fold(tokens, |tokens, block| block.forward(tokens));
-        // The norm looks at each token by itself: only that of the class is needed.
-        self.head.forward(self.norm.forward(tokens.narrow(1, 0, 1).squeeze_dim::<2>(1)))
+        // The head reads the class token alone, and behind the last attention no token looks at another.
+        let class = match self.blocks.split_last() {
+            Some((last, blocks)) => {
+                last.forward_class(blocks.iter().fold(tokens, |tokens, block| block.forward(tokens)))
+            }
+            None => tokens.narrow(1, 0, 1),
+        };
+        self.head.forward(self.norm.forward(class.squeeze_dim::<2>(1)))
     }
 
     fn classes(&self) -> usize {

@@ -27,9 +27,14 @@ impl SelfAttention {
         }
     }
 
-    /// `[N, tokens, model]` to the same, plus `around` of that shape: the residual connection.
+    /// `[N, tokens, model]` to `[N, answers, model]`, what the first tokens ask for, plus `around` of that shape: the
+    /// residual connection.
     pub fn forward_plus(&self, tokens: Tensor<3>, around: Tensor<3>) -> Tensor<3> {
-        let joined = ops::attention(self.qkv.forward(tokens), self.heads);
+        let ([_, answers, _], [_, all, _]) = (around.dims(), tokens.dims());
+        let mut joined = ops::attention(self.qkv.forward(tokens), self.heads);
+        if answers < all {
+            joined = joined.narrow(1, 0, answers);
+        }
         self.projection.forward_plus(joined, around)
     }
 }

@@ -11,7 +11,9 @@ use super::row_product::{RowProduct, pack, pack_transposed};
 /// Rows that go through the whole matrix together: some blocks of each instruction set.
 const GROUP: usize = 56;
 /// Rows that the gradient of the matrix adds at a time.
-const DEPTH: usize = 256;
+const DEPTH: usize = 192;
+/// Panels of its result that one task takes, since each task packs the rows anew.
+const PANELS: usize = 16;
 
 /// A matrix `[depth, columns]` as the right factor of products, in panels.
 pub(in crate::nn) struct Panels {
@@ -189,10 +191,10 @@ pub(in crate::nn) fn matrix_gradient(
     let to = output.pointer();
     // Every number is summed by one thread in the order of the rows, however the columns are shared out.
     let panels = outputs.div_ceil(isa.lanes());
-    let tasks = panels.div_ceil(8).next_multiple_of(rayon::current_num_threads()).min(panels);
+    let tasks = panels.div_ceil(PANELS).next_multiple_of(rayon::current_num_threads()).min(panels);
     (0..tasks).into_par_iter().for_each(|task| {
         let [first, end] = [task, task + 1].map(|task| (task * panels / tasks * isa.lanes()).min(outputs));
-        let scratch = DEPTH * (panels.div_ceil(tasks) * isa.lanes() + inputs + isa.lanes());
+        let scratch = DEPTH * (panels.div_ceil(tasks) + 2) * isa.lanes();
         let sizes = [rows, inputs, outputs];
         with_scratch(scratch, |scratch| {
             dispatch(isa, MatrixGradient { input, gradient, sizes, columns: first..end, scratch, to });
@@ -223,22 +225,28 @@ impl Kernel for MatrixGradient<'_> {
         for first in (0..rows).step_by(DEPTH) {
             let depth = DEPTH.min(rows - first);
             let product = RowProduct {
-                rows: inputs,
+                rows: 0,
                 depth,
                 columns,
                 a_row: 1,
-                a_depth: inputs,
+                a_depth: L::N,
                 b_panel: depth * L::N,
                 c_row: outputs,
                 accumulate: first > 0,
             };
-            // SAFETY: rows and columns are inside the matrices, the scratch holds the panels, and the columns
-            // of the result belong to this thread.
+            // SAFETY: rows and columns are inside the matrices, the scratch holds a block of the rows and the
+            // panels, and the columns of the result belong to this thread.
             unsafe {
+                let (left, right) = (self.scratch, self.scratch.add(DEPTH * L::N));
                 let gradient = self.gradient.as_ptr().add(first * outputs + self.columns.start);
-                pack::<L>(gradient, (depth, columns, outputs), self.scratch, depth * L::N);
-                let input = self.input.as_ptr().add(first * inputs);
-                product.run::<L>(input, self.scratch, self.to.at(self.columns.start));
+                pack::<L>(gradient, (depth, columns, outputs), right, depth * L::N);
+                for row in (0..inputs).step_by(L::ROWS) {
+                    let rows = L::ROWS.min(inputs - row);
+                    let input = self.input.as_ptr().add(first * inputs + row);
+                    pack::<L>(input, (depth, rows, inputs), left, 0);
+                    let to = self.to.at(row * outputs + self.columns.start);
+                    RowProduct { rows, ..product }.run::<L>(left, right, to);
+                }
             }
         }
     }
