@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod follow;
 mod pace;
+mod part;
 mod signal;
 mod stop;
 
@@ -18,5 +19,6 @@ pub use error::RunError;
 pub use events::{Event, EventLog, read_events};
 pub use follow::{EventFollower, News};
 pub use pace::Pace;
+pub(crate) use part::part_of;
 pub use signal::install_stop_flag;
 pub use stop::StopFlag;
