@@ -54,12 +54,17 @@ pub struct Row {
 }
 
 impl Row {
-    /// What is wrong with a row that somebody else may have written.
-    fn flaw(&self) -> Option<String> {
-        let reached = match self.target {
+    /// Whether its attack came to what it was meant for, by its prediction.
+    fn reached(&self) -> bool {
+        match self.target {
             Some(target) => self.prediction == target,
             None => self.attack != CLEAN && self.prediction != self.label,
-        };
+        }
+    }
+
+    /// What is wrong with a row that somebody else may have written.
+    fn flaw(&self) -> Option<String> {
+        let reached = self.reached();
         let Self { image, attack, success, prediction, label, .. } = self;
         if *success != reached {
             Some(format!(
@@ -73,6 +78,32 @@ impl Row {
         } else {
             None
         }
+    }
+
+    /// A row without a flaw, of a picture that is recognised unchanged and that nothing changed.
+    #[cfg(test)]
+    pub(crate) fn plain(
+        image: &str,
+        label: usize,
+        attack: &str,
+        target: Option<usize>,
+        prediction: usize,
+    ) -> Self {
+        let row = Self {
+            image: image.to_owned(),
+            label,
+            attack: attack.to_owned(),
+            target,
+            clean_prediction: label,
+            prediction,
+            success: false,
+            margin: 0.0,
+            linf: 0.0,
+            l2: 0.0,
+            changed: 0.0,
+            part: None,
+        };
+        Self { success: row.reached(), ..row }
     }
 }
 
@@ -213,20 +244,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn row(image: &str, target: Option<usize>) -> Row {
-        Row {
-            image: image.to_owned(),
-            label: 0,
-            attack: "pgd".to_owned(),
-            target,
-            clean_prediction: 0,
-            prediction: 2,
-            success: target.is_none_or(|target| target == 2),
-            margin: -0.1,
-            linf: 8.0 / 255.0,
-            l2: 1.5e-7,
-            changed: 1.0,
-            part: None,
-        }
+        let plain = Row::plain(image, 0, "pgd", target, 2);
+        Row { margin: -0.1, linf: 8.0 / 255.0, l2: 1.5e-7, changed: 1.0, ..plain }
     }
 
     fn read(path: &Path) -> Vec<Row> {

@@ -161,20 +161,7 @@ mod tests {
 
     /// A row of the attack `pgd` on a picture of class 0, which it turned into class 1 or not.
     fn row(image: &str, target: Option<usize>, prediction: usize) -> Row {
-        Row {
-            image: image.to_owned(),
-            label: 0,
-            attack: "pgd".to_owned(),
-            target,
-            clean_prediction: 0,
-            prediction,
-            success: prediction == 1,
-            margin: 0.0,
-            linf: 0.0,
-            l2: 0.0,
-            changed: 0.0,
-            part: None,
-        }
+        Row::plain(image, 0, "pgd", target, prediction)
     }
 
     fn tags(run: &Path) -> Vec<(String, u8)> {
