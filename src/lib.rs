@@ -8,6 +8,7 @@ pub mod attacks;
 pub mod audit;
 pub mod checks;
 pub mod cli;
+mod colours;
 pub mod data;
 pub mod metrics;
 pub mod models;

@@ -105,20 +105,7 @@ mod tests {
     use super::*;
 
     fn row(attack: &str, label: usize, target: Option<usize>, prediction: usize) -> Row {
-        Row {
-            image: "a.png".to_owned(),
-            label,
-            attack: attack.to_owned(),
-            target,
-            clean_prediction: label,
-            prediction,
-            success: false,
-            margin: 0.0,
-            linf: 0.0,
-            l2: 0.0,
-            changed: 0.0,
-            part: None,
-        }
+        Row::plain("a.png", label, attack, target, prediction)
     }
 
     #[test]

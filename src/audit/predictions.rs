@@ -6,7 +6,7 @@
 //! cut off when the file is opened again.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -15,7 +15,7 @@ use flate2::write::GzEncoder;
 use serde::{Deserialize, Serialize};
 
 use super::AuditError;
-use crate::run::RunError;
+use crate::run::{GrowingFile, RunError};
 
 /// What the column `attack` says in the rows of unchanged pictures.
 pub const CLEAN: &str = "clean";
@@ -54,12 +54,17 @@ pub struct Row {
 }
 
 impl Row {
-    /// What is wrong with a row that somebody else may have written.
-    fn flaw(&self) -> Option<String> {
-        let reached = match self.target {
+    /// Whether its attack came to what it was meant for, by its prediction.
+    fn reached(&self) -> bool {
+        match self.target {
             Some(target) => self.prediction == target,
             None => self.attack != CLEAN && self.prediction != self.label,
-        };
+        }
+    }
+
+    /// What is wrong with a row that somebody else may have written.
+    fn flaw(&self) -> Option<String> {
+        let reached = self.reached();
         let Self { image, attack, success, prediction, label, .. } = self;
         if *success != reached {
             Some(format!(
@@ -74,16 +79,37 @@ impl Row {
             None
         }
     }
+
+    /// A row without a flaw, of a picture that is recognised unchanged and that nothing changed.
+    #[cfg(test)]
+    pub(crate) fn plain(
+        image: &str,
+        label: usize,
+        attack: &str,
+        target: Option<usize>,
+        prediction: usize,
+    ) -> Self {
+        let row = Self {
+            image: image.to_owned(),
+            label,
+            attack: attack.to_owned(),
+            target,
+            clean_prediction: label,
+            prediction,
+            success: false,
+            margin: 0.0,
+            linf: 0.0,
+            l2: 0.0,
+            changed: 0.0,
+            part: None,
+        };
+        Self { success: row.reached(), ..row }
+    }
 }
 
 /// The writer of a file of rows.
 #[derive(Debug)]
-pub struct PredictionLog {
-    path: PathBuf,
-    file: File,
-    /// Bytes of whole members.
-    length: u64,
-}
+pub struct PredictionLog(GrowingFile);
 
 impl PredictionLog {
     /// Opens or makes a file. An incomplete last block is cut off.
@@ -91,18 +117,7 @@ impl PredictionLog {
     /// # Errors
     /// When the file cannot be read or written, or is damaged otherwise.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let mut options = File::options();
-        let file = options
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(path)
-            .map_err(RunError::writing(path))?;
-        let length = whole_members(&file, path)?;
-        let mut log = Self { path: path.to_owned(), file, length };
-        log.cut().map_err(RunError::writing(path))?;
-        Ok(log)
+        GrowingFile::open(path, |file| whole_members(file, path)).map(Self)
     }
 
     /// Appends a block of rows. It is on the disk when this returns; after an error the file holds what
@@ -114,32 +129,13 @@ impl PredictionLog {
         if rows.is_empty() {
             return Ok(());
         }
-        let written = member(rows, self.length == 0).and_then(|bytes| {
-            self.file.write_all(&bytes)?;
-            self.file.sync_data()?;
-            Ok(bytes.len() as u64)
-        });
-        match written {
-            Ok(bytes) => {
-                self.length += bytes;
-                Ok(())
-            }
-            Err(cause) => {
-                // The error of the write is the one to report; `open` cuts again if this fails too.
-                let _ = self.cut();
-                Err(RunError::Write { path: self.path.clone(), cause })
-            }
-        }
+        let block = member(rows, self.0.is_empty()).map_err(RunError::writing(self.path()))?;
+        self.0.append_to_disk(&block)
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn cut(&mut self) -> io::Result<()> {
-        self.file.set_len(self.length)?;
-        self.file.seek(SeekFrom::Start(self.length)).map(|_| ())
+        self.0.path()
     }
 }
 
@@ -213,20 +209,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn row(image: &str, target: Option<usize>) -> Row {
-        Row {
-            image: image.to_owned(),
-            label: 0,
-            attack: "pgd".to_owned(),
-            target,
-            clean_prediction: 0,
-            prediction: 2,
-            success: target.is_none_or(|target| target == 2),
-            margin: -0.1,
-            linf: 8.0 / 255.0,
-            l2: 1.5e-7,
-            changed: 1.0,
-            part: None,
-        }
+        let plain = Row::plain(image, 0, "pgd", target, 2);
+        Row { margin: -0.1, linf: 8.0 / 255.0, l2: 1.5e-7, changed: 1.0, ..plain }
     }
 
     fn read(path: &Path) -> Vec<Row> {

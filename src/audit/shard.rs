@@ -11,7 +11,7 @@ use super::plan::{Inherited, Plan};
 use super::{AuditError, AuditOptions, Pictures, Progress, Row, Stage};
 use crate::attacks::Attack;
 use crate::models::{Cost, Victim};
-use crate::run::StopFlag;
+use crate::run::{StopFlag, part_of};
 
 /// The part of the work that one of several processes does: `index` of `count`, counted from 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +39,7 @@ impl Shard {
     /// Its share of some things in a row: neighbours, so that a shard needs few of the pictures. The shares of all
     /// shards are all things, each once, and differ by one at most.
     pub fn part(self, things: usize) -> Range<usize> {
-        let before = |shard: usize| (shard as u128 * things as u128 / self.count as u128) as usize;
-        before(self.index)..before(self.index + 1)
+        part_of(self.index, self.count, things)
     }
 
     /// The one of `count` shards that has a thing among its [`Self::part`] of `things`.

@@ -8,8 +8,8 @@ use anyhow::Context as _;
 use super::Usage;
 use super::page::of_pair;
 use crate::audit::{CLEAN, Row, read_rows};
-use crate::run::{Event, EventFollower, Layout, RunError, write_file};
-use crate::tensorboard::{Picture, event_file};
+use crate::run::{EventFollower, Layout, RunError, write_file};
+use crate::tensorboard::{EventFile, Picture};
 use crate::watch::RunView;
 
 /// The one event file of a run. TensorBoard asks for `tfevents` in the name.
@@ -33,40 +33,41 @@ pub(super) fn tensorboard(arguments: &TensorboardArguments) -> anyhow::Result<()
                 format!("{} has no events.jsonl; give the directory of one training or audit", run.display());
             return Err(Usage(problem).into());
         }
-        let (events, damaged) = whole_log(&path)?;
-        if damaged > 0 {
-            eprintln!("{}: {damaged} damaged lines are left out", path.display());
-        }
-        let pictures = worst_pair(run, &events)?;
+        let (events, view) = read_log(&path)?;
+        let pictures = worst_pair(run, &view)?;
         let folder = run.join("tensorboard");
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let file = folder.join(NAME);
-        write_file(&file, &event_file(&events, pictures))?;
+        write_file(&file, &events.finish(pictures))?;
         super::say(&file.display().to_string());
     }
     Ok(())
 }
 
-/// The events of a log, and how many lines are none.
-fn whole_log(path: &Path) -> Result<(Vec<Event>, usize), RunError> {
-    let (mut follower, mut events, mut damaged) = (EventFollower::new(path), Vec::new(), 0);
+/// What the events of a log come to, a portion of it at a time. Lines that are none are left out.
+fn read_log(path: &Path) -> Result<(EventFile, RunView), RunError> {
+    let (mut events, mut view) = (EventFile::default(), RunView::default());
+    let (mut follower, mut damaged) = (EventFollower::new(path), 0);
     loop {
         let news = follower.news()?;
-        events.extend(news.events);
+        for event in &news.events {
+            events.take(event);
+            view.take(event);
+        }
         damaged += news.damaged;
         if !news.more {
-            return Ok((events, damaged));
+            break;
         }
     }
+    if damaged > 0 {
+        eprintln!("{}: {damaged} damaged lines are left out", path.display());
+    }
+    Ok((events, view))
 }
 
 /// Pictures of the pair that differs most, where they are at hand: first the one that the audit kept, then clean ones
 /// where the data are, and adversarial ones where the run has saved them.
-fn worst_pair(run: &Path, events: &[Event]) -> anyhow::Result<Vec<(String, Picture)>> {
-    let mut view = RunView::default();
-    for event in events {
-        view.take(event);
-    }
+fn worst_pair(run: &Path, view: &RunView) -> anyhow::Result<Vec<(String, Picture)>> {
     let (Some(attack), Some((_, matrix))) = (view.audits.first().map(|audit| &audit.attack), &view.matrix)
     else {
         return Ok(Vec::new());
@@ -86,7 +87,7 @@ fn worst_pair(run: &Path, events: &[Event]) -> anyhow::Result<Vec<(String, Pictu
         images.insert(image);
         shown.push([Picture::of(&clean), Picture::of(&adversarial)]);
     }
-    let (data, saved) = (data_folder(run), saved_files(run, &view)?);
+    let (data, saved) = (data_folder(run), saved_files(run, view)?);
     for row in read_rows(&rows)? {
         let row = row?;
         if shown.len() == MOST_IMAGES || (data.is_none() && saved.is_empty()) {
@@ -153,6 +154,7 @@ mod tests {
 
     use super::*;
     use crate::audit::PredictionLog;
+    use crate::run::Event;
 
     fn paint(path: &Path, level: u8) {
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -161,20 +163,7 @@ mod tests {
 
     /// A row of the attack `pgd` on a picture of class 0, which it turned into class 1 or not.
     fn row(image: &str, target: Option<usize>, prediction: usize) -> Row {
-        Row {
-            image: image.to_owned(),
-            label: 0,
-            attack: "pgd".to_owned(),
-            target,
-            clean_prediction: 0,
-            prediction,
-            success: prediction == 1,
-            margin: 0.0,
-            linf: 0.0,
-            l2: 0.0,
-            changed: 0.0,
-            part: None,
-        }
+        Row::plain(image, 0, "pgd", target, prediction)
     }
 
     fn tags(run: &Path) -> Vec<(String, u8)> {
@@ -184,7 +173,11 @@ mod tests {
             .map(|(kind, data)| Event { time: 0.0, kind: kind.to_owned(), data });
         let level =
             |picture: &Picture| image::load_from_memory(&picture.png).expect("PNG").to_rgb8()[(0, 0)].0[0];
-        let found = worst_pair(run, &events).expect("readable");
+        let mut view = RunView::default();
+        for event in &events {
+            view.take(event);
+        }
+        let found = worst_pair(run, &view).expect("readable");
         found
             .iter()
             .map(|(tag, picture)| {

@@ -123,41 +123,7 @@ impl Classifier for FaceCnn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::Victim;
-    use crate::nn::with_stock;
-    use burn::module::{ModuleVisitor, Param};
-    use burn::tensor::TensorData;
-    use rand::RngExt;
-
-    /// All parameters and running statistics.
-    fn values(model: &FaceCnn) -> Vec<f32> {
-        struct Values(Vec<f32>);
-        impl ModuleVisitor for Values {
-            fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-                self.0.extend(param.val().try_to_vec_as::<f32>().expect("f32"));
-            }
-        }
-        let mut visitor = Values(Vec::new());
-        model.visit(&mut visitor);
-        visitor.0
-    }
-
-    /// After one training forward: the values of the model, then logits and input gradient of a victim.
-    fn run() -> [Vec<f32>; 3] {
-        let config = FaceCnnConfig { side: 32, ..FaceCnnConfig::new(5) };
-        let model = FaceCnn::new(&config, Seed::new(3), &Device::default().autodiff());
-        let mut rng = Seed::new(4).rng();
-        let pixels: Vec<f32> = (0..4 * 3 * 32 * 32).map(|_| rng.random_range(0.0..1.0)).collect();
-        let images: Tensor<4> =
-            Tensor::from_data(TensorData::new(pixels, [4, 3, 32, 32]), &Device::default());
-        model.forward(images.clone().autodiff());
-        let trained = values(&model);
-        let victim = Victim::new(&model);
-        let found = victim.input_gradient(images, |logits| logits.slice([0..4, 1..2]).squeeze_dim(1));
-        assert_eq!(trained, values(&model), "a victim changed the model");
-        let logits = found.logits.try_to_vec_as::<f32>().expect("f32");
-        [trained, logits, found.gradient.try_to_vec_as::<f32>().expect("f32")]
-    }
+    use crate::models::fixtures::assert_agrees_with_stock;
 
     #[test]
     fn the_size_is_that_of_what_is_built() {
@@ -169,14 +135,7 @@ mod tests {
 
     #[test]
     fn the_network_agrees_with_itself_on_the_operators_of_burn() {
-        let ([trained, logits, gradient], [own_trained, own_logits, own_gradient]) = (run(), with_stock(run));
-        let gap = |a: &[f32], b: &[f32]| a.iter().zip(b).fold(0.0_f32, |m, (a, b)| m.max((a - b).abs()));
-        assert!(gap(&trained, &own_trained) < 1e-5);
-        assert!(gap(&logits, &own_logits) < 1e-4);
-        // Rounding turns a ReLU or the winner of a window here and there: compare the directions.
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
-        let norms = (dot(&gradient, &gradient) * dot(&own_gradient, &own_gradient)).sqrt();
-        let cosine = dot(&gradient, &own_gradient) / norms;
-        assert!(cosine > 0.9999, "{cosine}");
+        let config = FaceCnnConfig { side: 32, ..FaceCnnConfig::new(5) };
+        assert_agrees_with_stock(|device| FaceCnn::new(&config, Seed::new(3), device));
     }
 }

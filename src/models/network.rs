@@ -287,19 +287,26 @@ impl Network {
 
     /// The ids of the parameters of the last layer.
     fn head(&self) -> HashSet<ParamId> {
-        let mut head = HeadIds { path: Vec::new(), ids: HashSet::new() };
-        self.visit(&mut head);
-        head.ids
+        self.parameters_at(|path| path.iter().any(|name| name == "head"))
+    }
+
+    /// The ids of the parameters and buffers at some paths: the names of the modules around one from the outside in, and
+    /// its own.
+    pub(crate) fn parameters_at(&self, wanted: impl Fn(&[String]) -> bool) -> HashSet<ParamId> {
+        let mut found = IdsAt { wanted, path: Vec::new(), ids: HashSet::new() };
+        self.visit(&mut found);
+        found.ids
     }
 }
 
-/// Collects what is called head.
-struct HeadIds {
+/// Collects what is at wanted paths.
+struct IdsAt<F> {
+    wanted: F,
     path: Vec<String>,
     ids: HashSet<ParamId>,
 }
 
-impl ModuleVisitor for HeadIds {
+impl<F: Fn(&[String]) -> bool> ModuleVisitor for IdsAt<F> {
     fn enter_module(&mut self, name: &str, _container: &str) {
         self.path.push(name.to_owned());
     }
@@ -309,7 +316,7 @@ impl ModuleVisitor for HeadIds {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if self.path.iter().any(|name| name == "head") {
+        if (self.wanted)(&self.path) {
             self.ids.insert(param.id);
         }
     }

@@ -16,14 +16,9 @@
 //! The published code divides the recognised pictures of a class by a K-th of all pictures, which is wrong for
 //! classes of different sizes. Its steps keep their length when the radius changes; here they follow it.
 
-use super::class_figures::restored;
+use super::class_wise::{ClassMethod, ClassWise};
 use super::config::{not_negative, scaling};
-use super::{
-    ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, TradesConfig, argmax,
-};
-use crate::Seed;
-use crate::data::Batch;
-use crate::models::{Classifier, Victim};
+use super::{ClassFigures, Losses, ObjectiveConfig, ObjectiveConfigError, TradesConfig, argmax};
 
 /// Constants of CFA.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -63,13 +58,13 @@ impl CfaConfig {
         if self.margins {
             scaling("cfa", base.as_ref(), "set margins = false")?;
         }
-        Ok(Cfa { config: self.clone(), classes, base, state: State::new(classes) })
+        Ok(ClassWise::new(self.clone(), base, State::new(classes)))
     }
 }
 
 /// What CFA knows between steps.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-struct State {
+pub struct State {
     /// Epochs that are over.
     epoch: usize,
     /// Pictures of each class in this epoch so far, and those of them that were recognised.
@@ -93,76 +88,45 @@ impl AsRef<[f64]> for State {
 }
 
 /// An objective with radii and trade-offs of each class.
-pub struct Cfa {
-    config: CfaConfig,
-    classes: usize,
-    base: Box<dyn Objective>,
-    state: State,
-}
+pub type Cfa = ClassWise<CfaConfig>;
 
-impl Cfa {
+impl CfaConfig {
     /// `offset + r_k` for each image; 1 before `begin`, and for a class that was not seen.
-    fn factors(&self, offset: f64, labels: &[usize]) -> Vec<f64> {
-        let known = |label: &usize| self.state.accuracy[*label].map_or(1.0, |accuracy| offset + accuracy);
-        let begun = self.state.epoch >= self.config.begin;
+    fn factors(&self, state: &State, offset: f64, labels: &[usize]) -> Vec<f64> {
+        let known = |label: &usize| state.accuracy[*label].map_or(1.0, |accuracy| offset + accuracy);
+        let begun = state.epoch >= self.begin;
         labels.iter().map(|label| if begun { known(label) } else { 1.0 }).collect()
     }
 }
 
-impl Objective for Cfa {
-    fn name(&self) -> &'static str {
-        "cfa"
+impl ClassMethod for CfaConfig {
+    const NAME: &'static str = "cfa";
+    type State = State;
+
+    fn radii(&self, state: &State, labels: &[usize]) -> Option<Vec<f64>> {
+        self.margins.then(|| self.factors(state, self.margin_offset, labels))
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
-        if !self.config.margins {
-            return self.base.attack(victim, batch, seed);
+    fn weigh(&self, state: &mut State, losses: &mut Losses, labels: &[usize]) {
+        for (prediction, &label) in argmax(losses.logits.clone()).into_iter().zip(labels) {
+            state.seen[label] += 1.0;
+            state.recognised[label] += f64::from(u8::from(prediction == label));
         }
-        let radii = self.factors(self.config.margin_offset, &batch.labels);
-        let radii: Vec<f32> = radii.iter().map(|factor| *factor as f32).collect();
-        self.base.attack(victim, &batch.scale_radii(&radii), seed)
-    }
-
-    fn base(&self) -> Option<&dyn Objective> {
-        Some(self.base.as_ref())
-    }
-
-    fn base_mut(&mut self) -> Option<&mut dyn Objective> {
-        Some(self.base.as_mut())
-    }
-
-    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
-        let mut losses = self.base.losses(student, batch, pictures);
-        for (prediction, &label) in argmax(losses.logits.clone()).into_iter().zip(&batch.labels) {
-            self.state.seen[label] += 1.0;
-            self.state.recognised[label] += f64::from(u8::from(prediction == label));
-        }
-        if self.config.balance && losses.natural.is_some() {
-            let factors = self.factors(self.config.balance_offset, &batch.labels);
+        if self.balance && losses.natural.is_some() {
+            let factors = self.factors(state, self.balance_offset, labels);
             let (natural, main): (Vec<f64>, Vec<f64>) =
                 factors.iter().map(|factor| shares(*factor, losses.balance)).unzip();
             losses.weigh_natural(&natural);
             losses.weigh_main(&main);
         }
-        losses
     }
 
-    fn end_epoch(&mut self, validation: Option<&ClassFigures>) {
-        let seen = std::mem::replace(&mut self.state.seen, vec![0.0; self.classes]);
-        let recognised = std::mem::replace(&mut self.state.recognised, vec![0.0; self.classes]);
+    fn end_epoch(&self, state: &mut State, _validation: Option<&ClassFigures>) {
         let share = |(right, all): (&f64, &f64)| (*all > 0.0).then(|| right / all);
-        self.state.accuracy = recognised.iter().zip(&seen).map(share).collect();
-        self.state.epoch += 1;
-        self.base.end_epoch(validation);
-    }
-
-    fn state(&self) -> serde_json::Value {
-        serde_json::json!({"cfa": self.state, "base": self.base.state()})
-    }
-
-    fn restore(&mut self, state: &serde_json::Value) -> Result<(), String> {
-        self.state = restored(&state["cfa"], "cfa", self.classes)?;
-        self.base.restore(&state["base"])
+        state.accuracy = state.recognised.iter().zip(&state.seen).map(share).collect();
+        state.seen.fill(0.0);
+        state.recognised.fill(0.0);
+        state.epoch += 1;
     }
 }
 
@@ -176,19 +140,24 @@ fn shares(factor: f64, beta: f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objectives::StandardConfig;
+    use crate::objectives::{Objective, StandardConfig};
 
     #[test]
     fn radii_and_trade_offs_by_hand() {
-        let mut cfa = CfaConfig { begin: 1, ..CfaConfig::default() }.build([3, 16, 16], 3).expect("valid");
+        let config = CfaConfig { begin: 1, ..CfaConfig::default() };
+        let mut cfa = config.build([3, 16, 16], 3).expect("valid");
         cfa.state.seen = vec![4.0, 2.0, 0.0];
         cfa.state.recognised = vec![1.0, 2.0, 0.0];
-        assert_eq!(cfa.factors(0.5, &[0, 1, 2]), [1.0; 3], "not before the first epoch is over");
-        let mut again = CfaConfig { begin: 1, ..CfaConfig::default() }.build([3, 16, 16], 3).expect("valid");
+        assert_eq!(
+            config.factors(&cfa.state, 0.5, &[0, 1, 2]),
+            [1.0; 3],
+            "not before the first epoch is over"
+        );
+        let mut again = config.build([3, 16, 16], 3).expect("valid");
         again.restore(&cfa.state()).expect("its own state");
         assert_eq!(again.state, cfa.state);
         cfa.end_epoch(None);
-        assert_eq!(cfa.factors(0.5, &[0, 1, 2, 0]), [0.75, 1.5, 1.0, 0.75]);
+        assert_eq!(config.factors(&cfa.state, 0.5, &[0, 1, 2, 0]), [0.75, 1.5, 1.0, 0.75]);
         // beta_0 = 0.75 * 6 = 4.5: 1/5.5 of the cross-entropy, and of 6 KL 0.75/5.5, which is 4.5/5.5 KL.
         let (natural, main) = shares(0.75, 6.0);
         assert!((natural - 1.0 / 5.5).abs() < 1e-12 && (main * 6.0 - 4.5 / 5.5).abs() < 1e-12);

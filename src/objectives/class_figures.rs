@@ -33,20 +33,6 @@ impl ClassFigures {
     }
 }
 
-/// The state of a method that a checkpoint holds. Its first numbers are one for each class.
-pub(super) fn restored<S: serde::de::DeserializeOwned + AsRef<[f64]>>(
-    state: &serde_json::Value,
-    method: &str,
-    classes: usize,
-) -> Result<S, String> {
-    let found: S = serde_json::from_value(state.clone())
-        .map_err(|error| format!("the state of {method} cannot be used ({error})"))?;
-    match found.as_ref().len() {
-        length if length == classes => Ok(found),
-        length => Err(format!("the state of {method} is of {length} classes, expected {classes}")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

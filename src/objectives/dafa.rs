@@ -18,15 +18,9 @@
 
 use burn::tensor::activation::softmax;
 
-use super::class_figures::restored;
+use super::class_wise::{ClassMethod, ClassWise};
 use super::config::{at_least_one, not_negative, scaling};
-use super::{
-    ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Term, TradesConfig,
-    host,
-};
-use crate::Seed;
-use crate::data::Batch;
-use crate::models::{Classifier, Victim};
+use super::{ClassFigures, Losses, ObjectiveConfig, ObjectiveConfigError, TradesConfig, host};
 
 /// Constants of DAFA.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -62,13 +56,13 @@ impl DafaConfig {
             scaling("dafa", base.as_ref(), "set margins = false")?;
         }
         let state = State { epoch: 0, sums: Vec::new(), counts: Vec::new(), weights: vec![1.0; classes] };
-        Ok(Dafa { config: self.clone(), classes, base, state })
+        Ok(ClassWise::new(self.clone(), base, state))
     }
 }
 
 /// What DAFA knows between steps.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-struct State {
+pub struct State {
     /// Epochs that are over.
     epoch: usize,
     /// Sums of the softmax of each class, row by row, in the last warm-up epoch; empty in all others.
@@ -85,90 +79,65 @@ impl AsRef<[f64]> for State {
 }
 
 /// An objective whose classes weigh by how similar harder classes are to them.
-pub struct Dafa {
-    config: DafaConfig,
-    classes: usize,
-    base: Box<dyn Objective>,
-    state: State,
-}
+pub type Dafa = ClassWise<DafaConfig>;
 
-impl Dafa {
-    fn weights(&self, labels: &[usize]) -> Vec<f64> {
-        labels.iter().map(|label| self.state.weights[*label]).collect()
+impl State {
+    fn of_images(&self, labels: &[usize]) -> Vec<f64> {
+        labels.iter().map(|label| self.weights[*label]).collect()
     }
 
     /// Adds the softmax of a batch to the sums.
     fn look(&mut self, probabilities: &[f64], labels: &[usize]) {
-        self.state.sums.resize(self.classes * self.classes, 0.0);
-        self.state.counts.resize(self.classes, 0.0);
-        for (row, &label) in probabilities.chunks(self.classes).zip(labels) {
-            let sums = &mut self.state.sums[label * self.classes..][..self.classes];
+        let classes = self.weights.len();
+        self.sums.resize(classes * classes, 0.0);
+        self.counts.resize(classes, 0.0);
+        for (row, &label) in probabilities.chunks(classes).zip(labels) {
+            let sums = &mut self.sums[label * classes..][..classes];
             sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-            self.state.counts[label] += 1.0;
+            self.counts[label] += 1.0;
+        }
+    }
+
+    /// Turns the sums into weights, where there are any.
+    fn decide(&mut self, lambda: f64) {
+        let (sums, counts) = (std::mem::take(&mut self.sums), std::mem::take(&mut self.counts));
+        let mean = |(sums, count): (&[f64], &f64)| {
+            (*count > 0.0).then(|| sums.iter().map(|sum| sum / count).collect())
+        };
+        let classes = self.weights.len();
+        let rows: Vec<Option<Vec<f64>>> = sums.chunks(classes).zip(&counts).map(mean).collect();
+        if rows.len() == classes {
+            self.weights = dafa_weights(&rows, lambda);
         }
     }
 }
 
-impl Objective for Dafa {
-    fn name(&self) -> &'static str {
-        "dafa"
+impl ClassMethod for DafaConfig {
+    const NAME: &'static str = "dafa";
+    type State = State;
+
+    fn radii(&self, state: &State, labels: &[usize]) -> Option<Vec<f64>> {
+        (self.margins && state.epoch >= self.warmup_epochs).then(|| state.of_images(labels))
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
-        if !self.config.margins || self.state.epoch < self.config.warmup_epochs {
-            return self.base.attack(victim, batch, seed);
-        }
-        let radii: Vec<f32> = self.weights(&batch.labels).iter().map(|weight| *weight as f32).collect();
-        self.base.attack(victim, &batch.scale_radii(&radii), seed)
-    }
-
-    fn base(&self) -> Option<&dyn Objective> {
-        Some(self.base.as_ref())
-    }
-
-    fn base_mut(&mut self) -> Option<&mut dyn Objective> {
-        Some(self.base.as_mut())
-    }
-
-    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
-        let mut losses = self.base.losses(student, batch, pictures);
-        if self.state.epoch + 1 == self.config.warmup_epochs && losses.is_finite() {
+    fn weigh(&self, state: &mut State, losses: &mut Losses, labels: &[usize]) {
+        if state.epoch + 1 == self.warmup_epochs && losses.is_finite() {
             let probabilities = softmax(losses.logits.clone().without_autodiff(), 1);
-            self.look(&host(&probabilities), &batch.labels);
+            state.look(&host(&probabilities), labels);
         }
-        let weights = self.weights(&batch.labels);
+        let weights = state.of_images(labels);
         match losses.natural {
             Some(_) => losses.weigh_natural(&weights),
             None => losses.weigh_main(&weights),
         }
-        let largest = weights.iter().copied().fold(0.0, f64::max);
-        losses.terms.push(Term { name: "largest_weight", value: largest });
-        losses
+        losses.note_largest(&weights);
     }
 
-    fn end_epoch(&mut self, validation: Option<&ClassFigures>) {
-        self.state.epoch += 1;
-        if self.state.epoch == self.config.warmup_epochs {
-            let (sums, counts) =
-                (std::mem::take(&mut self.state.sums), std::mem::take(&mut self.state.counts));
-            let mean = |(sums, count): (&[f64], &f64)| {
-                (*count > 0.0).then(|| sums.iter().map(|sum| sum / count).collect())
-            };
-            let rows: Vec<Option<Vec<f64>>> = sums.chunks(self.classes).zip(&counts).map(mean).collect();
-            if rows.len() == self.classes {
-                self.state.weights = dafa_weights(&rows, self.config.lambda);
-            }
+    fn end_epoch(&self, state: &mut State, _validation: Option<&ClassFigures>) {
+        state.epoch += 1;
+        if state.epoch == self.warmup_epochs {
+            state.decide(self.lambda);
         }
-        self.base.end_epoch(validation);
-    }
-
-    fn state(&self) -> serde_json::Value {
-        serde_json::json!({"dafa": self.state, "base": self.base.state()})
-    }
-
-    fn restore(&mut self, state: &serde_json::Value) -> Result<(), String> {
-        self.state = restored(&state["dafa"], "dafa", self.classes)?;
-        self.base.restore(&state["base"])
     }
 }
 
@@ -193,7 +162,7 @@ pub fn dafa_weights(rows: &[Option<Vec<f64>>], lambda: f64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::objectives::StandardConfig;
+    use crate::objectives::{Objective, StandardConfig};
 
     /// Worked by hand: class 1 (0.5) takes 0.3 * 0.8 from class 0, class 2 (0.4) takes 0.1 * 0.8 from class 0
     /// and 0.5 * 0.5 from class 1.
@@ -215,7 +184,7 @@ mod tests {
         let config = DafaConfig { warmup_epochs: 2, margins: false, base, ..DafaConfig::default() };
         let mut dafa = config.build([3, 16, 16], 2).expect("valid");
         dafa.end_epoch(None);
-        dafa.look(&[0.9, 0.1, 0.5, 0.5, 0.7, 0.3], &[0, 1, 0]);
+        dafa.state.look(&[0.9, 0.1, 0.5, 0.5, 0.7, 0.3], &[0, 1, 0]);
         let mut again = config.build([3, 16, 16], 2).expect("valid");
         again.restore(&dafa.state()).expect("its own state");
         assert_eq!(again.state, dafa.state);

@@ -21,7 +21,7 @@
 use burn::tensor::activation::softmax;
 
 use super::config::not_negative;
-use super::{Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Term, TradesConfig, host};
+use super::{Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, TradesConfig, host};
 use crate::attacks::cross_entropy;
 use crate::data::Batch;
 use crate::models::Classifier;
@@ -132,9 +132,8 @@ impl Objective for Faal {
         let mut losses = self.base.losses(student, batch, pictures);
         if losses.is_finite() {
             let weights = self.weights(&losses, &batch.labels);
-            let largest = weights.iter().fold(0.0_f64, |largest, weight| largest.max(*weight));
             losses.weigh(&weights);
-            losses.terms.push(Term { name: "largest_weight", value: largest });
+            losses.note_largest(&weights);
         }
         losses
     }

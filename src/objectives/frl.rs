@@ -18,14 +18,9 @@
 //! weights. Their steps keep their length when the radius grows; here they follow it. FRL was published as
 //! fine-tuning of a robust model with a learning rate of 1e-3.
 
-use super::class_figures::restored;
+use super::class_wise::{ClassMethod, ClassWise};
 use super::config::{at_least_one, not_negative, positive, scaling};
-use super::{
-    ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Term, TradesConfig,
-};
-use crate::Seed;
-use crate::data::Batch;
-use crate::models::{Classifier, Victim};
+use super::{ClassFigure, ClassFigures, Losses, ObjectiveConfig, ObjectiveConfigError, TradesConfig};
 
 /// Constants of FRL.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -80,13 +75,13 @@ impl FrlConfig {
         if not_negative("margin_rate", self.margin_rate)? > 0.0 {
             scaling("frl", base.as_ref(), "set margin_rate = 0")?;
         }
-        Ok(Frl { config: self.clone(), classes, base, state: State::new(classes) })
+        Ok(ClassWise::new(self.clone(), base, State::new(classes)))
     }
 }
 
 /// What FRL knows between epochs.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-struct State {
+pub struct State {
     epoch: usize,
     natural: Vec<f64>,
     boundary: Vec<f64>,
@@ -107,82 +102,50 @@ impl AsRef<[f64]> for State {
 }
 
 /// An objective whose classes weigh by their validation errors.
-pub struct Frl {
-    config: FrlConfig,
-    classes: usize,
-    base: Box<dyn Objective>,
-    state: State,
-}
+pub type Frl = ClassWise<FrlConfig>;
 
-impl Objective for Frl {
-    fn name(&self) -> &'static str {
-        "frl"
+impl ClassMethod for FrlConfig {
+    const NAME: &'static str = "frl";
+    type State = State;
+
+    fn radii(&self, state: &State, labels: &[usize]) -> Option<Vec<f64>> {
+        let radius = |label: &usize| (2.0 * state.margins[*label]).exp().clamp(0.98, 3.0);
+        (self.margin_rate > 0.0).then(|| labels.iter().map(radius).collect())
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
-        if self.config.margin_rate <= 0.0 {
-            return self.base.attack(victim, batch, seed);
-        }
-        let radius = |label: &usize| (2.0 * self.state.margins[*label]).exp().clamp(0.98, 3.0) as f32;
-        let radii: Vec<f32> = batch.labels.iter().map(radius).collect();
-        self.base.attack(victim, &batch.scale_radii(&radii), seed)
-    }
-
-    fn base(&self) -> Option<&dyn Objective> {
-        Some(self.base.as_ref())
-    }
-
-    fn base_mut(&mut self) -> Option<&mut dyn Objective> {
-        Some(self.base.as_mut())
-    }
-
-    fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {
-        let mut losses = self.base.losses(student, batch, pictures);
-        let natural = image_weights(&class_weights(&self.state.natural), &batch.labels);
-        let boundary = image_weights(&class_weights(&self.state.boundary), &batch.labels);
+    fn weigh(&self, state: &mut State, losses: &mut Losses, labels: &[usize]) {
+        let natural = image_weights(&class_weights(&state.natural), labels);
+        let boundary = image_weights(&class_weights(&state.boundary), labels);
         losses.weigh_natural(&natural);
         losses.weigh_main(&boundary);
-        let largest = boundary.iter().copied().fold(0.0, f64::max);
-        losses.terms.push(Term { name: "largest_weight", value: largest });
-        losses
+        losses.note_largest(&boundary);
     }
 
-    fn end_epoch(&mut self, validation: Option<&ClassFigures>) {
-        self.state.epoch += 1;
+    fn end_epoch(&self, state: &mut State, validation: Option<&ClassFigures>) {
+        state.epoch += 1;
         if let Some(figures) = validation {
-            self.adapt(figures);
+            self.adapt(state, figures);
         }
-        self.base.end_epoch(validation);
-    }
-
-    fn state(&self) -> serde_json::Value {
-        serde_json::json!({"frl": self.state, "base": self.base.state()})
-    }
-
-    fn restore(&mut self, state: &serde_json::Value) -> Result<(), String> {
-        self.state = restored(&state["frl"], "frl", self.classes)?;
-        self.base.restore(&state["base"])
     }
 }
 
-impl Frl {
+impl FrlConfig {
     /// Moves the multipliers and margins by the errors of a validation; those of a class without a picture
     /// stay.
-    fn adapt(&mut self, figures: &ClassFigures) {
-        let boundary = |figure: &super::ClassFigure| figure.robust_error - figure.clean_error;
+    fn adapt(&self, state: &mut State, figures: &ClassFigures) {
+        let boundary = |figure: &ClassFigure| figure.robust_error - figure.clean_error;
         let means = (figures.mean(|figure| figure.clean_error), figures.mean(boundary));
         let (Some(mean_natural), Some(mean_boundary)) = means else { return };
-        let FrlConfig { delta, natural_rate, boundary_rate, halve_every, limit, margin_rate, .. } =
-            self.config;
-        let slower = 0.5_f64.powi((self.state.epoch / halve_every) as i32);
+        let slower = 0.5_f64.powi((state.epoch / self.halve_every) as i32);
         for (class, figure) in figures.present() {
-            let excess = boundary(figure) - mean_boundary - delta;
-            self.state.natural[class] += slower * natural_rate * (figure.clean_error - mean_natural - delta);
-            self.state.boundary[class] += slower * boundary_rate * excess;
-            self.state.margins[class] += margin_rate * excess;
+            let excess = boundary(figure) - mean_boundary - self.delta;
+            let natural_excess = figure.clean_error - mean_natural - self.delta;
+            state.natural[class] += slower * self.natural_rate * natural_excess;
+            state.boundary[class] += slower * self.boundary_rate * excess;
+            state.margins[class] += self.margin_rate * excess;
         }
-        bound(&mut self.state.natural, limit);
-        bound(&mut self.state.boundary, limit);
+        bound(&mut state.natural, self.limit);
+        bound(&mut state.boundary, self.limit);
     }
 }
 
@@ -212,9 +175,8 @@ fn image_weights(weights: &[f64], labels: &[usize]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::ClassFigure;
     use super::*;
-    use crate::objectives::StandardConfig;
+    use crate::objectives::{Objective, StandardConfig};
 
     /// Figures of classes: pictures, clean error, robust error.
     fn figures<const K: usize>(classes: [(usize, f64, f64); K]) -> ClassFigures {

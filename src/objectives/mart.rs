@@ -14,10 +14,11 @@ use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 
 use super::config::positive;
+use super::nearby::Maker;
 use super::trades::divergence;
 use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term};
 use crate::Seed;
-use crate::attacks::{Attack, AttackConfig, Goal, cross_entropy};
+use crate::attacks::{AttackConfig, cross_entropy};
 use crate::data::Batch;
 use crate::models::{Classifier, Victim};
 
@@ -46,18 +47,15 @@ impl MartConfig {
     /// # Errors
     /// Names the first key whose value cannot be meant.
     pub fn build(&self, input_shape: [usize; 3]) -> Result<Mart, ObjectiveConfigError> {
-        self.search.validate()?;
-        let attack =
-            self.attack.as_ref().map(|attack| attack.for_training().build(input_shape)).transpose()?;
-        Ok(Mart { beta: positive("beta", self.beta)?, search: self.search.clone(), attack })
+        let maker = Maker::new(&self.search, self.attack.as_ref(), input_shape)?;
+        Ok(Mart { beta: positive("beta", self.beta)?, maker })
     }
 }
 
 /// The objective.
 pub struct Mart {
     beta: f64,
-    search: NearbyConfig,
-    attack: Option<Box<dyn Attack>>,
+    maker: Maker,
 }
 
 impl Objective for Mart {
@@ -66,15 +64,13 @@ impl Objective for Mart {
     }
 
     fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
-        let adversarial = match &self.attack {
-            Some(attack) => attack.perturb(victim, batch, &Goal::Untargeted, seed),
-            None => self.search.climb(victim, batch, seed, |logits| cross_entropy(logits, &batch.labels)),
-        };
-        Pictures { adversarial: Some(adversarial), ..Pictures::default() }
+        self.maker.pictures(victim, batch, seed, |search| {
+            search.climb(victim, batch, seed, |logits| cross_entropy(logits, &batch.labels))
+        })
     }
 
     fn scales_radius(&self) -> bool {
-        self.attack.as_ref().is_none_or(|attack| attack.scales_radius())
+        self.maker.scales_radius()
     }
 
     fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {

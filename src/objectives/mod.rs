@@ -15,6 +15,7 @@ mod adversarial;
 mod bat;
 mod cfa;
 mod class_figures;
+mod class_wise;
 mod config;
 mod dafa;
 mod faal;
@@ -36,6 +37,7 @@ pub use adversarial::{Adversarial, AdversarialConfig};
 pub use bat::{Bat, BatConfig};
 pub use cfa::{Cfa, CfaConfig};
 pub use class_figures::{ClassFigure, ClassFigures};
+pub use class_wise::ClassWise;
 pub use config::{ObjectiveConfig, ObjectiveConfigError};
 pub use dafa::{Dafa, DafaConfig, dafa_weights};
 pub use faal::{Faal, FaalConfig, FaalVariant, faal_weights};
@@ -146,6 +148,12 @@ impl Losses {
     fn weigh_natural(&mut self, weights: &[f64]) {
         let part = if self.natural.is_some() { &mut self.natural } else { &mut self.clean };
         *part = part.take().map(|loss| weighed(loss, weights));
+    }
+
+    /// Notes the largest of the weights of the images for the log.
+    fn note_largest(&mut self, weights: &[f64]) {
+        let value = weights.iter().copied().fold(0.0, f64::max);
+        self.terms.push(Term { name: "largest_weight", value });
     }
 
     /// The mean over the images, plus the penalties.

@@ -8,10 +8,10 @@
 
 use burn::tensor::{Tensor, TensorData};
 
-use super::ObjectiveConfigError;
 use super::config::{at_least_one, positive};
+use super::{ObjectiveConfigError, Pictures};
 use crate::Seed;
-use crate::attacks::{Magnitude, Norm, ThreatModel};
+use crate::attacks::{Attack, AttackConfig, Goal, Magnitude, Norm, ThreatModel};
 use crate::data::Batch;
 use crate::models::Victim;
 
@@ -95,5 +95,44 @@ impl NearbyConfig {
             images = ball.project(clean.clone(), images + step);
         }
         images
+    }
+}
+
+/// What makes the pictures of TRADES and MART: the search, or an attack in its place.
+pub(super) struct Maker {
+    search: NearbyConfig,
+    attack: Option<Box<dyn Attack>>,
+}
+
+impl Maker {
+    /// For pictures `[C, H, W]`.
+    pub fn new(
+        search: &NearbyConfig,
+        attack: Option<&AttackConfig>,
+        input_shape: [usize; 3],
+    ) -> Result<Self, ObjectiveConfigError> {
+        search.validate()?;
+        let attack = attack.map(|attack| attack.for_training().build(input_shape)).transpose()?;
+        Ok(Self { search: search.clone(), attack })
+    }
+
+    /// The pictures of a step; `climb` says what the search climbs.
+    pub fn pictures(
+        &self,
+        victim: &Victim,
+        batch: &Batch,
+        seed: Seed,
+        climb: impl FnOnce(&NearbyConfig) -> Tensor<4>,
+    ) -> Pictures {
+        let adversarial = match &self.attack {
+            Some(attack) => attack.perturb(victim, batch, &Goal::Untargeted, seed),
+            None => climb(&self.search),
+        };
+        Pictures { adversarial: Some(adversarial), ..Pictures::default() }
+    }
+
+    /// Whether it follows the radius of each picture.
+    pub fn scales_radius(&self) -> bool {
+        self.attack.as_ref().is_none_or(|attack| attack.scales_radius())
     }
 }

@@ -13,9 +13,10 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
 use super::config::{not_negative, positive};
+use super::nearby::Maker;
 use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term};
 use crate::Seed;
-use crate::attacks::{Attack, AttackConfig, Goal, cross_entropy};
+use crate::attacks::{AttackConfig, cross_entropy};
 use crate::data::Batch;
 use crate::models::{Classifier, Victim};
 
@@ -46,14 +47,10 @@ impl TradesConfig {
     /// # Errors
     /// Names the first key whose value cannot be meant.
     pub fn build(&self, input_shape: [usize; 3]) -> Result<Trades, ObjectiveConfigError> {
-        self.search.validate()?;
-        let attack =
-            self.attack.as_ref().map(|attack| attack.for_training().build(input_shape)).transpose()?;
         Ok(Trades {
+            maker: Maker::new(&self.search, self.attack.as_ref(), input_shape)?,
             clean_weight: not_negative("clean_weight", self.clean_weight)?,
             beta: positive("beta", self.beta)?,
-            search: self.search.clone(),
-            attack,
         })
     }
 }
@@ -62,8 +59,7 @@ impl TradesConfig {
 pub struct Trades {
     clean_weight: f64,
     beta: f64,
-    search: NearbyConfig,
-    attack: Option<Box<dyn Attack>>,
+    maker: Maker,
 }
 
 impl Objective for Trades {
@@ -72,17 +68,14 @@ impl Objective for Trades {
     }
 
     fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
-        let adversarial = if let Some(attack) = &self.attack {
-            attack.perturb(victim, batch, &Goal::Untargeted, seed)
-        } else {
+        self.maker.pictures(victim, batch, seed, |search| {
             let clean = victim.logits(batch.images.clone());
-            self.search.climb(victim, batch, seed, |logits| divergence(clean.clone(), logits))
-        };
-        Pictures { adversarial: Some(adversarial), ..Pictures::default() }
+            search.climb(victim, batch, seed, |logits| divergence(clean.clone(), logits))
+        })
     }
 
     fn scales_radius(&self) -> bool {
-        self.attack.as_ref().is_none_or(|attack| attack.scales_radius())
+        self.maker.scales_radius()
     }
 
     fn losses(&mut self, student: &dyn Classifier, batch: &Batch, pictures: Pictures) -> Losses {

@@ -5,13 +5,16 @@
 //! to know one format.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::RunError;
+use super::{GrowingFile, RunError};
+
+/// So many bytes at the end of a log are looked at at once.
+const BLOCK: u64 = 64 << 10;
 
 /// One line of the log.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,10 +30,7 @@ pub struct Event<T = serde_json::Value> {
 /// The writer. A line reaches the operating system before `append` returns, so that a killed process
 /// loses none; only a power failure can.
 pub struct EventLog {
-    path: PathBuf,
-    file: File,
-    /// Bytes of whole lines.
-    length: u64,
+    file: GrowingFile,
     /// Who else gets the lines.
     copy: Option<Box<dyn Write + Send>>,
 }
@@ -41,20 +41,8 @@ impl EventLog {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn open(path: &Path) -> Result<Self, RunError> {
-        let mut options = File::options();
-        let mut file = options
-            .create(true)
-            .read(true)
-            .write(true)
-            .truncate(false)
-            .open(path)
-            .map_err(RunError::writing(path))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(RunError::reading(path))?;
-        let mut log =
-            Self { path: path.to_owned(), file, length: whole_lines(&bytes).len() as u64, copy: None };
-        log.cut().map_err(RunError::writing(path))?;
-        Ok(log)
+        let whole = |file: &mut File| end_of_lines(file).map_err(RunError::reading(path));
+        Ok(Self { file: GrowingFile::open(path, whole)?, copy: None })
     }
 
     /// Gives a copy of each line that is appended from now on to somebody else as well. When that fails, because
@@ -76,12 +64,7 @@ impl EventLog {
         let mut line = serde_json::to_vec(&event)
             .map_err(|error| RunError::Event { kind: kind.to_owned(), cause: error.to_string() })?;
         line.push(b'\n');
-        if let Err(cause) = self.file.write_all(&line) {
-            // The error of the write is the one to report; `open` cuts again if this fails too.
-            let _ = self.cut();
-            return Err(RunError::Write { path: self.path.clone(), cause });
-        }
-        self.length += line.len() as u64;
+        self.file.append(&line)?;
         if let Some(copy) = &mut self.copy
             && copy.write_all(&line).and_then(|()| copy.flush()).is_err()
         {
@@ -93,34 +76,64 @@ impl EventLog {
     /// One to which nothing can be written.
     #[cfg(test)]
     pub(crate) fn that_fails(path: &Path) -> Self {
-        let file = File::open(path).expect("a log");
-        let length = file.metadata().expect("a file").len();
-        Self { path: path.to_owned(), file, length, copy: None }
-    }
-
-    fn cut(&mut self) -> std::io::Result<()> {
-        self.file.set_len(self.length)?;
-        self.file.seek(SeekFrom::Start(self.length)).map(|_| ())
+        Self { file: GrowingFile::that_fails(path), copy: None }
     }
 }
 
-/// All events of a log. A last line that is still being written is left out.
+/// The events of a log, one after another. A last line that is still being written is left out.
 ///
 /// # Errors
-/// When the file cannot be read, or a whole line is not an event.
-pub fn read_events(path: &Path) -> Result<Vec<Event>, RunError> {
-    let bytes = std::fs::read(path).map_err(RunError::reading(path))?;
-    whole_lines(&bytes)
-        .split_inclusive(|byte| *byte == b'\n')
-        .enumerate()
-        .map(|(index, line)| {
-            serde_json::from_slice(line).map_err(|error| RunError::Line {
-                path: path.to_owned(),
-                line: index + 1,
-                cause: error.to_string(),
-            })
-        })
-        .collect()
+/// When the file cannot be read; each event may be an error too, where a whole line is none.
+pub fn read_events(path: &Path) -> Result<Events, RunError> {
+    let file = File::open(path).map_err(RunError::reading(path))?;
+    Ok(Events { path: path.to_owned(), input: BufReader::new(file), line: Vec::new(), number: 0 })
+}
+
+/// Iterator over the events of a log.
+pub struct Events {
+    path: PathBuf,
+    input: BufReader<File>,
+    line: Vec<u8>,
+    /// Lines that were read.
+    number: usize,
+}
+
+impl Iterator for Events {
+    type Item = Result<Event, RunError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.line.clear();
+        if let Err(error) = self.input.read_until(b'\n', &mut self.line) {
+            return Some(Err(RunError::reading(&self.path)(error)));
+        }
+        if self.line.last() != Some(&b'\n') {
+            return None;
+        }
+        self.number += 1;
+        let event = serde_json::from_slice(&self.line);
+        Some(event.map_err(|error| RunError::Line {
+            path: self.path.clone(),
+            line: self.number,
+            cause: error.to_string(),
+        }))
+    }
+}
+
+/// Number of bytes up to the end of the last whole line.
+fn end_of_lines(file: &mut File) -> io::Result<u64> {
+    let mut end = file.seek(SeekFrom::End(0))?;
+    let mut block = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(BLOCK);
+        file.seek(SeekFrom::Start(start))?;
+        block.clear();
+        Read::by_ref(file).take(end - start).read_to_end(&mut block)?;
+        match whole_lines(&block).len() {
+            0 => end = start,
+            whole => return Ok(start + whole as u64),
+        }
+    }
+    Ok(0)
 }
 
 /// Everything up to the last newline.
@@ -134,8 +147,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn all(path: &Path) -> Result<Vec<Event>, RunError> {
+        read_events(path)?.collect()
+    }
+
     fn kinds(path: &Path) -> Vec<String> {
-        read_events(path).expect("readable").into_iter().map(|event| event.kind).collect()
+        all(path).expect("readable").into_iter().map(|event| event.kind).collect()
     }
 
     #[test]
@@ -147,7 +164,7 @@ mod tests {
         drop(log);
         let mut log = EventLog::open(&path).expect("old log");
         log.append("epoch", &json!({"loss": 0.5})).expect("appended");
-        let events = read_events(&path).expect("readable");
+        let events = all(&path).expect("readable");
         assert_eq!(events[0].data, json!({"note": "a\nb"}));
         assert_eq!((events[1].kind.as_str(), &events[1].data["loss"]), ("epoch", &json!(0.5)));
         assert!(events[0].time > 1.7e9 && events[1].time >= events[0].time);
@@ -173,6 +190,21 @@ mod tests {
     }
 
     #[test]
+    fn a_long_line_that_was_cut_goes_and_the_lines_before_it_stay() {
+        let directory = tempfile::tempdir().expect("temporary directory");
+        let path = directory.path().join("events.jsonl");
+        let long = "x".repeat(BLOCK as usize * 2);
+        EventLog::open(&path).expect("new log").append("a", &long).expect("appended");
+        let whole = std::fs::read(&path).expect("readable");
+        for more in [1, BLOCK as usize - 1, BLOCK as usize, BLOCK as usize + 1, long.len()] {
+            std::fs::write(&path, [&whole, &long.as_bytes()[..more]].concat()).expect("written");
+            assert_eq!(kinds(&path), ["a"], "with {more} bytes of the next line");
+            drop(EventLog::open(&path).expect("repaired"));
+            assert!(std::fs::read(&path).expect("readable") == whole, "{more} bytes are cut off");
+        }
+    }
+
+    #[test]
     fn a_copy_has_the_same_lines_until_nobody_reads_it() {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("events.jsonl");
@@ -192,7 +224,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("temporary directory");
         let path = directory.path().join("events.jsonl");
         std::fs::write(&path, "{\"time\":0.0,\"kind\":\"a\",\"data\":1}\nnonsense\n").expect("written");
-        let error = read_events(&path).expect_err("damaged").to_string();
+        let error = all(&path).expect_err("damaged").to_string();
         assert!(error.contains("events.jsonl, line 2: "), "{error}");
     }
 

@@ -10,4 +10,4 @@ mod series;
 
 pub use heat_map::heat_map;
 pub use message::{Picture, Value};
-pub use series::event_file;
+pub use series::EventFile;

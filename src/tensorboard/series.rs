@@ -118,20 +118,32 @@ impl Series {
     }
 }
 
-/// All values of a log. Rows of an audit are counted for each attack by itself, so the end of the audit and the
-/// pictures stand at the last row of its own attack, not of its curve.
-fn gather(events: &[Event], pictures: Vec<(String, Picture)>) -> Series {
-    let mut series = Series::default();
-    let mut own: Option<(String, u64)> = None;
-    let mut last = 0.0;
-    for told in events {
-        let time = told.time;
+/// An event file of TensorBoard in the making: events are taken one after another, and the values in them are kept.
+/// Events that are not known, and values that are absent, are passed over.
+///
+/// Steps of `training` and `validation` are epochs, those of `steps` are steps of the training, those of `audit` are
+/// rows. Rows of an audit are counted for each attack by itself, so the end of the audit and the pictures stand at the
+/// last row of its own attack, not of its curve.
+#[derive(Default)]
+pub struct EventFile {
+    series: Series,
+    /// The attack of the audit, and its last row.
+    own: Option<(String, u64)>,
+    /// The times of the first and of the last event.
+    first: Option<f64>,
+    last: f64,
+}
+
+impl EventFile {
+    /// The next event of a log.
+    pub fn take(&mut self, told: &Event) {
+        let (time, series) = (told.time, &mut self.series);
         match told.kind.as_str() {
             "step" => series.step(time, &data_of::<Step>(told)),
             "epoch" => series.epoch(time, &data_of::<Epoch>(told)),
             "audit_batch" => {
                 let batch: AuditBatch = data_of(told);
-                let (attack, row) = own.get_or_insert_with(|| (batch.attack.clone(), batch.done));
+                let (attack, row) = self.own.get_or_insert_with(|| (batch.attack.clone(), batch.done));
                 let is_own = *attack == batch.attack;
                 if is_own {
                     *row = batch.done;
@@ -139,44 +151,49 @@ fn gather(events: &[Event], pictures: Vec<(String, Picture)>) -> Series {
                 series.audit((time, batch.done), &batch.attack, is_own, &batch.figures);
             }
             "audit_end" => {
-                if let Some((attack, row)) = &own {
+                if let Some((attack, row)) = &self.own {
                     series.audit((time, *row), attack, true, &data_of(told));
                 }
             }
             _ => {}
         }
-        last = time;
+        self.first.get_or_insert(time);
+        self.last = time;
     }
-    let row = own.map_or(0, |(_, row)| row);
-    for (tag, picture) in pictures {
-        series.add((last, row), tag, Held::Value(Value::Picture(picture)));
-    }
-    series
-}
 
-/// An event file of TensorBoard, with `pictures` by tag besides what the events say. Events that are not known, and
-/// values that are absent, are passed over.
-///
-/// Steps of `training` and `validation` are epochs, those of `steps` are steps of the training, those of `audit` are
-/// rows.
-pub fn event_file(events: &[Event], pictures: Vec<(String, Picture)>) -> Vec<u8> {
-    let mut series = gather(events, pictures);
-    series.thin();
-    let mut points: Vec<(&String, &Point)> =
-        series.tags.iter().flat_map(|(tag, points)| points.iter().map(move |point| (tag, point))).collect();
-    points.sort_by(|a, b| a.1.time.total_cmp(&b.1.time));
-    let mut file = Vec::new();
-    record::append(&mut file, &version(events.first().map_or(0.0, |event| event.time)));
-    for (tag, point) in points {
-        let value = match &point.held {
-            Held::Value(value) => Some(value.clone()),
-            Held::Cells(cells) => heat_map(cells).map(Value::Picture),
-        };
-        if let Some(value) = value {
-            record::append(&mut file, &event(point.time, point.step, tag, &value));
+    /// The file, with `pictures` by tag besides what the events said.
+    pub fn finish(self, pictures: Vec<(String, Picture)>) -> Vec<u8> {
+        let first = self.first.unwrap_or_default();
+        let mut series = self.with_pictures(pictures);
+        series.thin();
+        let mut points: Vec<(&String, &Point)> = series
+            .tags
+            .iter()
+            .flat_map(|(tag, points)| points.iter().map(move |point| (tag, point)))
+            .collect();
+        points.sort_by(|a, b| a.1.time.total_cmp(&b.1.time));
+        let mut file = Vec::new();
+        record::append(&mut file, &version(first));
+        for (tag, point) in points {
+            let value = match &point.held {
+                Held::Value(value) => Some(value.clone()),
+                Held::Cells(cells) => heat_map(cells).map(Value::Picture),
+            };
+            if let Some(value) = value {
+                record::append(&mut file, &event(point.time, point.step, tag, &value));
+            }
         }
+        file
     }
-    file
+
+    fn with_pictures(self, pictures: Vec<(String, Picture)>) -> Series {
+        let row = self.own.map_or(0, |(_, row)| row);
+        let mut series = self.series;
+        for (tag, picture) in pictures {
+            series.add((self.last, row), tag, Held::Value(Value::Picture(picture)));
+        }
+        series
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What the ranks of a training keep equal: gradients, running statistics, weights.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use std::collections::HashSet;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::{Tensor, TensorData};
 use sha2::{Digest, Sha256};
@@ -26,7 +28,8 @@ pub(super) fn average_statistics(team: &dyn Team, network: Network) -> Network {
     if team.size() == 1 {
         return network;
     }
-    let mut values = Floats::of(&network, true);
+    let statistics = statistics(&network);
+    let mut values = Floats::of(&network, Some(&statistics));
     if values.is_empty() {
         return network;
     }
@@ -35,7 +38,7 @@ pub(super) fn average_statistics(team: &dyn Team, network: Network) -> Network {
     for value in &mut values {
         *value /= size;
     }
-    network.map(&mut Set::new(values, true))
+    network.map(&mut Set { only: Some(&statistics), values: values.into_iter() })
 }
 
 /// Gives all ranks the weights and running statistics of rank 0.
@@ -43,19 +46,19 @@ pub(super) fn broadcast_weights(team: &dyn Team, network: Network) -> Network {
     if team.size() == 1 {
         return network;
     }
-    let own = Floats::of(&network, false);
+    let own = Floats::of(&network, None);
     let bytes = team.broadcast(own.iter().flat_map(|value| value.to_le_bytes()).collect());
     let values: Vec<f32> =
         bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().expect("four bytes"))).collect();
     // A network of another size is another configuration, which was refused before.
     assert_eq!(values.len(), own.len(), "the ranks build the same network");
-    network.map(&mut Set::new(values, false))
+    network.map(&mut Set { only: None, values: values.into_iter() })
 }
 
 /// A digest of all weights and running statistics.
 pub(super) fn checksum(network: &Network) -> Vec<u8> {
     let mut digest = Sha256::new();
-    for value in Floats::of(network, false) {
+    for value in Floats::of(network, None) {
         digest.update(value.to_bits().to_le_bytes());
     }
     digest.finalize().to_vec()
@@ -90,71 +93,42 @@ impl ModuleVisitor for Register<'_> {
     }
 }
 
-/// Where in a network a visitor is.
-#[derive(Default)]
-struct Path(Vec<String>);
-
-impl Path {
-    fn at_statistic(&self) -> bool {
-        self.0.last().is_some_and(|name| name.starts_with("running_"))
-    }
+/// The running statistics of a network.
+fn statistics(network: &Network) -> HashSet<ParamId> {
+    network.parameters_at(|path| path.last().is_some_and(|name| name.starts_with("running_")))
 }
 
-/// The values of a network, of its running statistics alone or of everything.
-struct Floats {
-    path: Path,
-    statistics_only: bool,
+/// The values of a network, of everything or of some parameters and buffers alone.
+struct Floats<'a> {
+    only: Option<&'a HashSet<ParamId>>,
     values: Vec<f32>,
 }
 
-impl Floats {
-    fn of(network: &Network, statistics_only: bool) -> Vec<f32> {
-        let mut floats = Self { path: Path::default(), statistics_only, values: Vec::new() };
+impl<'a> Floats<'a> {
+    fn of(network: &Network, only: Option<&'a HashSet<ParamId>>) -> Vec<f32> {
+        let mut floats = Self { only, values: Vec::new() };
         network.visit(&mut floats);
         floats.values
     }
 }
 
-impl ModuleVisitor for Floats {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
-    }
-
+impl ModuleVisitor for Floats<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if !self.statistics_only || self.path.at_statistic() {
+        if self.only.is_none_or(|ids| ids.contains(&param.id)) {
             self.values.extend(param.val().without_autodiff().into_data().iter::<f32>());
         }
     }
 }
 
 /// Puts values back in the order in which [`Floats`] read them.
-struct Set {
-    path: Path,
-    statistics_only: bool,
+struct Set<'a> {
+    only: Option<&'a HashSet<ParamId>>,
     values: std::vec::IntoIter<f32>,
 }
 
-impl Set {
-    fn new(values: Vec<f32>, statistics_only: bool) -> Self {
-        Self { path: Path::default(), statistics_only, values: values.into_iter() }
-    }
-}
-
-impl ModuleMapper for Set {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.0.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.0.pop();
-    }
-
+impl ModuleMapper for Set<'_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        if self.statistics_only && !self.path.at_statistic() {
+        if self.only.is_some_and(|ids| !ids.contains(&param.id)) {
             return param;
         }
         let values = &mut self.values;

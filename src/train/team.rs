@@ -18,6 +18,7 @@ use std::ops::Range;
 use burn::tensor::{Tensor, TensorData};
 
 use crate::models::{Classifier, Network};
+use crate::run::part_of;
 
 /// What the ranks of a training tell each other. Every rank makes the same calls in the same order; each call
 /// returns once all ranks have made it.
@@ -68,9 +69,9 @@ impl Team for Alone {
 }
 
 impl dyn Team + '_ {
-    /// The part of `count` things that is this rank's. The parts differ by at most one.
+    /// This rank's part of `count` things in a row.
     pub(super) fn share(&self, count: usize) -> Range<usize> {
-        self.rank() * count / self.size()..(self.rank() + 1) * count / self.size()
+        part_of(self.rank(), self.size(), count)
     }
 
     /// Whether any rank says so.

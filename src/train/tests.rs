@@ -1,9 +1,10 @@
 //! The loop on small drawn faces: what survives a stop, and what its options do.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::OnceLock;
 
-use burn::module::{Module, ModuleVisitor, Param};
+use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Device, Tensor};
 
 use super::*;
@@ -167,20 +168,15 @@ fn run(
 
 /// All parameters and buffers.
 pub(super) fn values(network: &Network) -> Vec<(bool, Vec<f32>)> {
-    struct Values(Vec<String>, Vec<(bool, Vec<f32>)>);
+    struct Values(HashSet<ParamId>, Vec<(bool, Vec<f32>)>);
     impl ModuleVisitor for Values {
-        fn enter_module(&mut self, name: &str, _container: &str) {
-            self.0.push(name.to_owned());
-        }
-        fn exit_module(&mut self, _name: &str, _container: &str) {
-            self.0.pop();
-        }
         fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-            let head = self.0.iter().any(|name| name == "head");
-            self.1.push((head, param.val().try_to_vec_as::<f32>().expect("f32")));
+            let values = param.val().try_to_vec_as::<f32>().expect("f32");
+            self.1.push((self.0.contains(&param.id), values));
         }
     }
-    let mut values = Values(Vec::new(), Vec::new());
+    let head = network.parameters_at(|path| path.iter().any(|name| name == "head"));
+    let mut values = Values(head, Vec::new());
     network.visit(&mut values);
     values.1
 }

@@ -14,7 +14,9 @@
 //! cancels out of the formula. As in FAAL's code, what is climbed is the loss of the base, without class
 //! weights and penalties. It costs one more forward and backward pass, and no attack.
 
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use std::collections::HashSet;
+
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
 use burn::tensor::Tensor;
 
@@ -59,7 +61,8 @@ impl Perturbation {
         let loss = objective.plain_loss(&Student { network: &proxy, team }, batch, pictures);
         let mut gradients = GradientsParams::from_grads(loss.backward(), &proxy);
         sum_gradients(team, &mut gradients, &proxy);
-        let mut steps = Steps { gamma, gradients, path: Vec::new(), found: GradientsParams::new() };
+        let weights = proxy.parameters_at(|path| path.last().is_some_and(|name| name.contains("weight")));
+        let mut steps = Steps { gamma, gradients, weights, found: GradientsParams::new() };
         proxy.visit(&mut steps);
         Self(steps.found)
     }
@@ -73,21 +76,13 @@ impl Perturbation {
 struct Steps {
     gamma: f64,
     gradients: GradientsParams,
-    path: Vec<String>,
+    weights: HashSet<ParamId>,
     found: GradientsParams,
 }
 
 impl ModuleVisitor for Steps {
-    fn enter_module(&mut self, name: &str, _container: &str) {
-        self.path.push(name.to_owned());
-    }
-
-    fn exit_module(&mut self, _name: &str, _container: &str) {
-        self.path.pop();
-    }
-
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let is_weight = D > 1 && self.path.last().is_some_and(|name| name.contains("weight"));
+        let is_weight = D > 1 && self.weights.contains(&param.id);
         if let Some(gradient) = self.gradients.get::<D>(param.id).filter(|_| is_weight) {
             let factor = self.gamma * length(&param.val().without_autodiff()) / (length(&gradient) + 1e-20);
             self.found.register(param.id, gradient.mul_scalar(factor));

@@ -5,8 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// For each module the modules that it may use; ARCHITECTURE.md says why.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("seed", &[]),
+    ("colours", &[]),
     ("preprocessing", &[]),
     ("metrics", &["seed"]),
     ("data", &["preprocessing", "seed"]),
@@ -19,10 +20,10 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("checks", &["attacks", "models", "data", "metrics", "run", "seed"]),
     ("smoothing", &["models", "data", "metrics", "seed"]),
     ("train", &["objectives", "attacks", "models", "data", "metrics", "run", "seed"]),
-    ("report", &["metrics", "seed"]),
+    ("report", &["colours", "metrics", "seed"]),
     ("tables", &["metrics", "seed"]),
     ("watch", &["metrics", "run", "seed"]),
-    ("tensorboard", &["metrics", "run", "watch"]),
+    ("tensorboard", &["colours", "metrics", "run", "watch"]),
     (
         "cli",
         &[

@@ -41,8 +41,11 @@ pub(super) fn train_end(cell: &Path) -> anyhow::Result<Option<TrainEnd>> {
     if !layout.events().is_file() || !layout.model().is_dir() {
         return Ok(None);
     }
-    let events = read_events(&layout.events())?;
-    let Some(end) = events.into_iter().rev().find(|event| event.kind == "train_end") else { return Ok(None) };
+    let mut last = None;
+    for event in read_events(&layout.events())? {
+        last = Some(event?).filter(|event| event.kind == "train_end").or(last);
+    }
+    let Some(end) = last else { return Ok(None) };
     let end = serde_json::from_value(end.data)
         .with_context(|| format!("{}: a `train_end` of another version", layout.events().display()))?;
     Ok(Some(end))

@@ -10,7 +10,7 @@ use crate::audit::{self, read_rows};
 use crate::checks::{CheckReport, Status};
 use crate::metrics::{AuditCounts, ConfusionMatrix, FairnessReport, SuccessMatrix};
 use crate::report::page::{CheckLine, Checks, Counts, RunSource, TrainingEpoch};
-use crate::run::{Event, Layout, read_events};
+use crate::run::{Event, Layout, RunError, read_events};
 
 /// Longest text of one fact, in characters: a command of many files is cut.
 const LONGEST: usize = 2000;
@@ -84,10 +84,17 @@ fn events(path: &Path, notes: &mut Vec<String>) -> Vec<Event> {
     if !path.exists() {
         return Vec::new();
     }
-    read_events(path).unwrap_or_else(|error| {
+    shown_events(path).unwrap_or_else(|error| {
         notes.push(error.to_string());
         Vec::new()
     })
+}
+
+/// Events that say something for a page: not those that only tell how far a run is, which most are and which may hold
+/// matrices.
+fn shown_events(path: &Path) -> Result<Vec<Event>, RunError> {
+    let passed_over = |event: &Event| matches!(event.kind.as_str(), "step" | "audit_batch");
+    read_events(path)?.filter(|event| !event.as_ref().is_ok_and(passed_over)).collect()
 }
 
 /// `metrics.json`, of whatever version.
@@ -275,7 +282,7 @@ fn training(events: &[Event], config: &str) -> Vec<TrainingEpoch> {
     let table: toml::Table = config.parse().unwrap_or_default();
     let model = table.get("model").and_then(toml::Value::as_str).map(PathBuf::from);
     let log = model.and_then(|model| Some(model.parent()?.join("events.jsonl")));
-    log.and_then(|log| read_events(&log).ok()).map(|events| epochs(&events)).unwrap_or_default()
+    log.and_then(|log| shown_events(&log).ok()).map(|events| epochs(&events)).unwrap_or_default()
 }
 
 /// One entry an epoch: of one that was made again the last.

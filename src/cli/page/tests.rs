@@ -27,20 +27,7 @@ fn log(path: &Path, events: &[(&str, serde_json::Value)]) {
 }
 
 fn row(image: usize, attack: &str, prediction: usize) -> Row {
-    Row {
-        image: format!("{image}.png"),
-        label: 0,
-        attack: attack.to_owned(),
-        target: None,
-        clean_prediction: 0,
-        prediction,
-        success: attack != CLEAN && prediction != 0,
-        margin: 1.0,
-        linf: 0.0,
-        l2: 0.0,
-        changed: 0.0,
-        part: None,
-    }
+    Row::plain(&format!("{image}.png"), 0, attack, None, prediction)
 }
 
 /// An audit in the middle: four clean pictures, two of them attacked, and a point of a curve that stands before the attack in the

@@ -4,6 +4,8 @@
 //! that it knows it runs our kernels; everywhere else it is Burn's own operator. Only gradients that are
 //! tracked are computed, and only what they need is kept.
 
+#[cfg(test)]
+mod against_burn;
 mod attention;
 mod average;
 mod batch_norm;

@@ -3,59 +3,16 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use proptest::prelude::*;
 
-use super::tests::{Outcome, assert_like, floats, gap, leaf, random};
+use super::against_burn::{ALL, Outcome, check_slopes, compare_poisoned, floats, gap, leaf, outcome, random};
 use super::{attention, gelu, layer_norm, linear, linear_plus, with_stock};
 use crate::nn::kernels::Isa;
 
 /// Rows of an image each, perhaps a matrix, and rows of numbers.
-#[derive(Clone)]
-struct Inputs {
-    tokens: Tensor<3>,
-    weight: Option<Tensor<2>>,
-    rows: Vec<Tensor<1>>,
-}
+type Inputs = super::against_burn::Inputs<3, 2>;
+type Operator<'a> = super::against_burn::Operator<'a, 3, 2>;
 
-type Operator<'a> = &'a dyn Fn(Tensor<3>, Option<Tensor<2>>, &[Tensor<1>]) -> Tensor<3>;
-
-/// Runs an operator with the inputs whose bit is set tracked, and a random gradient from above.
-fn outcome(inputs: &Inputs, tracked: u32, operator: Operator<'_>) -> Outcome {
-    let tokens = leaf(&inputs.tokens, tracked & 1 > 0);
-    let weight = inputs.weight.as_ref().map(|weight| leaf(weight, tracked & 2 > 0));
-    let rows: Vec<_> =
-        inputs.rows.iter().enumerate().map(|(i, row)| leaf(row, tracked & (4 << i) > 0)).collect();
-    let output = operator(tokens.clone(), weight.clone(), &rows);
-    let above = leaf(&random(output.dims(), 99), false);
-    // An untracked output has no graph to go back through: give it one that leads nowhere.
-    let tail = leaf(&Tensor::zeros([1], &Device::default()), true);
-    let gradients = ((output.clone() * above).sum() + tail).backward();
-    let mut found = vec![tokens.grad(&gradients).map(floats)];
-    found.extend(weight.map(|weight| weight.grad(&gradients).map(floats)));
-    found.extend(rows.iter().map(|row| row.grad(&gradients).map(floats)));
-    (floats(output.without_autodiff()), found)
-}
-
-/// Ours against Burn's own, for each instruction set and each combination of tracked inputs.
 fn compare(inputs: &Inputs, operator: Operator<'_>) {
-    for tracked in 0..4 << inputs.rows.len() {
-        // Without a matrix bit 1 stands for nothing.
-        if inputs.weight.is_none() && tracked & 2 > 0 {
-            continue;
-        }
-        let (expected, expected_gradients) = with_stock(|| outcome(inputs, tracked, operator));
-        for isa in Isa::available() {
-            let (found, gradients) = isa.force(|| outcome(inputs, tracked, operator));
-            let shape = inputs.tokens.dims();
-            assert!(gap(&found, &expected) < 1e-5, "{isa:?} {shape:?}: {}", gap(&found, &expected));
-            assert_eq!(gradients.len(), expected_gradients.len());
-            for (index, (found, expected)) in gradients.iter().zip(&expected_gradients).enumerate() {
-                assert_eq!(found.is_some(), expected.is_some(), "{isa:?} {tracked:b} gradient {index}");
-                if let (Some(found), Some(expected)) = (found, expected) {
-                    let gap = gap(found, expected);
-                    assert!(gap < 3e-5, "{isa:?} {shape:?} {tracked:b} gradient {index}: {gap}");
-                }
-            }
-        }
-    }
+    super::against_burn::compare(inputs, [1e-5, 3e-5], operator);
 }
 
 fn product(tokens: Tensor<3>, weight: Option<Tensor<2>>, rows: &[Tensor<1>]) -> Tensor<3> {
@@ -71,7 +28,7 @@ fn product_plus(tokens: Tensor<3>, weight: Option<Tensor<2>>, rows: &[Tensor<1>]
 
 fn product_inputs(shape: [usize; 3], outputs: usize, bias: bool) -> Inputs {
     Inputs {
-        tokens: random(shape, 1),
+        input: random(shape, 1),
         weight: Some(random([shape[2], outputs], 2)),
         rows: if bias { vec![random([outputs], 3)] } else { vec![] },
     }
@@ -83,7 +40,7 @@ fn norm(tokens: Tensor<3>, _: Option<Tensor<2>>, rows: &[Tensor<1>]) -> Tensor<3
 
 fn norm_inputs(shape: [usize; 3]) -> Inputs {
     let rows = vec![random([shape[2]], 2), random([shape[2]], 3)];
-    Inputs { tokens: random(shape, 1), weight: None, rows }
+    Inputs { input: random(shape, 1), weight: None, rows }
 }
 
 fn unit(tokens: Tensor<3>, _: Option<Tensor<2>>, _: &[Tensor<1>]) -> Tensor<3> {
@@ -96,7 +53,7 @@ fn attend(heads: usize) -> impl Fn(Tensor<3>, Option<Tensor<2>>, &[Tensor<1>]) -
 }
 
 fn alone(shape: [usize; 3]) -> Inputs {
-    Inputs { tokens: random(shape, 1), weight: None, rows: vec![] }
+    Inputs::alone(random(shape, 1))
 }
 
 #[test]
@@ -127,7 +84,7 @@ fn layer_norm_agrees_with_burn() {
         compare(&norm_inputs(shape), &norm);
     }
     // Far from zero: a variance as the mean of squares minus the square of the mean would be off.
-    let far = Inputs { tokens: random([2, 3, 50], 1) + 100.0, ..norm_inputs([2, 3, 50]) };
+    let far = Inputs { input: random([2, 3, 50], 1) + 100.0, ..norm_inputs([2, 3, 50]) };
     let (found, expected) = (outcome(&far, 1, &norm), with_stock(|| outcome(&far, 1, &norm)));
     assert!(gap(&found.0, &expected.0) < 1e-4, "{}", gap(&found.0, &expected.0));
 }
@@ -209,9 +166,9 @@ fn views_are_as_good_as_dense_tensors() {
         let matrix = random([9, 18], 7).swap_dims(0, 1);
         let matrix_copy = Tensor::from_data(TensorData::new(floats(matrix.clone()), [18, 9]), &view.device());
         let both = |inputs: Inputs, weight: Option<Tensor<2>>, operator: Operator<'_>| {
-            let viewed = Inputs { tokens: view.clone(), weight, ..inputs.clone() };
-            let dense = Inputs { tokens: copy.clone(), ..inputs };
-            assert_eq!(outcome(&viewed, 15, operator), outcome(&dense, 15, operator));
+            let viewed = Inputs { input: view.clone(), weight, ..inputs.clone() };
+            let dense = Inputs { input: copy.clone(), ..inputs };
+            assert_eq!(outcome(&viewed, ALL, operator), outcome(&dense, ALL, operator));
         };
         let product_inputs = Inputs { weight: Some(matrix_copy), ..product_inputs([3, 7, 18], 9, true) };
         both(product_inputs, Some(matrix), &product);
@@ -225,47 +182,10 @@ fn views_are_as_good_as_dense_tensors() {
     assert!(gap(&sum(), &with_stock(sum)) < 1e-5);
 }
 
-/// The derivative of `sum(above * operator)` by one entry of one input, by central differences.
-fn slope(inputs: &Inputs, input: usize, entry: usize, step: f32, operator: Operator<'_>) -> f64 {
-    fn nudged<const D: usize>(tensor: &Tensor<D>, entry: usize, by: f32) -> Tensor<D> {
-        let mut values = floats(tensor.clone());
-        values[entry] += by;
-        Tensor::from_data(TensorData::new(values, tensor.dims()), &tensor.device())
-    }
-    let value = |by: f32| -> f64 {
-        let mut moved = inputs.clone();
-        match (input, inputs.weight.is_some()) {
-            (0, _) => moved.tokens = nudged(&moved.tokens, entry, by),
-            (1, true) => moved.weight = moved.weight.map(|weight| nudged(&weight, entry, by)),
-            _ => {
-                let row = input - 1 - usize::from(inputs.weight.is_some());
-                moved.rows[row] = nudged(&moved.rows[row], entry, by);
-            }
-        }
-        let output = operator(moved.tokens, moved.weight, &moved.rows);
-        let above = floats(random(output.dims(), 99));
-        floats(output).iter().zip(above).map(|(y, a)| f64::from(*y) * f64::from(a)).sum()
-    };
-    (value(step) - value(-step)) / (2.0 * f64::from(step))
-}
-
 #[test]
 fn gradients_agree_with_finite_differences() {
-    let check = |inputs: &Inputs, step: f32, operator: Operator<'_>| {
-        for isa in Isa::available() {
-            isa.force(|| {
-                let (_, gradients) = outcome(inputs, 15, operator);
-                for (input, gradient) in gradients.iter().enumerate() {
-                    let gradient = gradient.as_ref().expect("all are tracked");
-                    for entry in [0, gradient.len() / 2, gradient.len() - 1] {
-                        let expected = slope(inputs, input, entry, step, operator);
-                        let error = (f64::from(gradient[entry]) - expected).abs();
-                        assert!(error < 3e-3 * (1.0 + expected.abs()), "{isa:?} {input} {entry}: {error}");
-                    }
-                }
-            });
-        }
-    };
+    let check =
+        |inputs: &Inputs, step: f32, operator: Operator<'_>| check_slopes(inputs, step, 3e-3, operator);
     check(&product_inputs([2, 3, 5], 7, true), 0.1, &product);
     check(&norm_inputs([2, 3, 9]), 3e-3, &norm);
     check(&alone([2, 3, 5]), 3e-3, &unit);
@@ -276,10 +196,10 @@ fn gradients_agree_with_finite_differences() {
 fn nan_and_infinity_propagate_as_in_burn() {
     for poison in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let poisoned = |inputs: Inputs, entry: usize| {
-            let mut values = floats(inputs.tokens.clone());
+            let mut values = floats(inputs.input.clone());
             values[entry] = poison;
-            let tokens = Tensor::from_data(TensorData::new(values, inputs.tokens.dims()), &Device::default());
-            Inputs { tokens, ..inputs }
+            let tokens = Tensor::from_data(TensorData::new(values, inputs.input.dims()), &Device::default());
+            Inputs { input: tokens, ..inputs }
         };
         let attend = attend(2);
         let cases: [(Inputs, Operator<'_>); 6] = [
@@ -292,17 +212,7 @@ fn nan_and_infinity_propagate_as_in_burn() {
             (poisoned(alone([2, 5, 18]), 32), &attend),
         ];
         for (case, (inputs, operator)) in cases.iter().enumerate() {
-            let (expected, expected_gradients) = with_stock(|| outcome(inputs, 15, operator));
-            for isa in Isa::available() {
-                let (found, gradients) = isa.force(|| outcome(inputs, 15, operator));
-                let what = format!("{isa:?} {poison} case {case}");
-                assert_like(&found, &expected, &what);
-                for (index, (found, expected)) in gradients.iter().zip(&expected_gradients).enumerate() {
-                    if let (Some(found), Some(expected)) = (found, expected) {
-                        assert_like(found, expected, &format!("{what} gradient {index}"));
-                    }
-                }
-            }
+            compare_poisoned(inputs, ALL, operator, &format!("{poison} case {case}"));
         }
     }
 }
@@ -321,10 +231,10 @@ fn results_do_not_depend_on_the_number_of_threads_or_the_batch() {
     let [products, norms, others] = &inputs;
     let run = |threads: usize| -> Vec<Outcome> {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-        pool.install(|| all([products, norms, others, others], 15))
+        pool.install(|| all([products, norms, others, others], ALL))
     };
     assert_eq!(run(1), run(3));
-    let one = inputs.clone().map(|inputs| Inputs { tokens: inputs.tokens.narrow(0, 3, 1), ..inputs });
+    let one = inputs.clone().map(|inputs| Inputs { input: inputs.input.narrow(0, 3, 1), ..inputs });
     let whole: Vec<Outcome> = all([products, norms, others, others], 0);
     let [products, norms, others] = &one;
     let single: Vec<Outcome> = all([products, norms, others, others], 0);

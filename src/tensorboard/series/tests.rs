@@ -4,7 +4,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 
-/// What `event_file` makes of [`log`] and [`dot`]. `scripts/tensorboard/read.py` read it with TensorBoard 2.21.0 and
+/// What comes of [`log`] and [`dot`]. `scripts/tensorboard/read.py` read it with TensorBoard 2.21.0 and
 /// printed `golden.txt`.
 const GOLDEN: &[u8] = include_bytes!("../../../assets/tensorboard/golden.tfevents");
 
@@ -12,6 +12,14 @@ const GOLDEN: &[u8] = include_bytes!("../../../assets/tensorboard/golden.tfevent
 fn dot() -> Picture {
     let png = include_bytes!("../../../assets/tensorboard/dot.png").to_vec();
     Picture { width: 1, height: 1, png }
+}
+
+fn taken(events: &[Event]) -> EventFile {
+    let mut file = EventFile::default();
+    for event in events {
+        file.take(event);
+    }
+    file
 }
 
 fn occurrence(time: f64, kind: &str, data: Json) -> Event {
@@ -42,7 +50,7 @@ fn log() -> Vec<Event> {
 
 #[test]
 fn the_file_that_tensorboard_read() {
-    let found = event_file(&log(), vec![("worst_pair/clean".to_owned(), dot())]);
+    let found = taken(&log()).finish(vec![("worst_pair/clean".to_owned(), dot())]);
     if let Some(place) = std::env::var_os("SYFAR_WRITE_GOLDEN") {
         std::fs::write(place, &found).expect("written");
     }
@@ -83,7 +91,7 @@ fn points_of_a_curve_leave_the_series_of_the_audit_alone() {
         batch(5.0, "pgd-epsilon-16of255", 60, 1),
         occurrence(6.0, "audit_end", serde_json::to_value(end).expect("JSON")),
     ];
-    let series = gather(&log, vec![("worst_pair/clean".to_owned(), dot())]);
+    let series = taken(&log).with_pictures(vec![("worst_pair/clean".to_owned(), dot())]);
     for tag in ["audit/clean_accuracy", "audit/pgd/robust_accuracy"] {
         assert_eq!(steps(&series, tag), [100, 300], "{tag}");
     }
@@ -100,7 +108,7 @@ fn points_of_a_curve_leave_the_series_of_the_audit_alone() {
 #[test]
 fn numbers_of_any_size_are_steps() {
     let step = json!({"epoch": u64::MAX, "steps": u64::MAX, "step": u64::MAX, "terms": [["loss", 1.0]]});
-    assert_eq!(steps(&gather(&[occurrence(0.0, "step", step)], Vec::new()), "steps/loss"), [u64::MAX]);
+    assert_eq!(steps(&taken(&[occurrence(0.0, "step", step)]).series, "steps/loss"), [u64::MAX]);
 }
 
 #[test]
@@ -119,12 +127,12 @@ fn heat_maps_are_thinned_and_the_last_is_kept() {
 
 #[test]
 fn nothing_and_nonsense_make_an_empty_file() {
-    let empty = event_file(&[], Vec::new());
+    let empty = taken(&[]).finish(Vec::new());
     let odd = [
         occurrence(0.0, "epoch", json!("x")),
         occurrence(0.0, "step", Json::Null),
         occurrence(0.0, "audit_end", json!(3)),
     ];
-    assert_eq!(event_file(&odd, Vec::new()), empty);
+    assert_eq!(taken(&odd).finish(Vec::new()), empty);
     assert_eq!(empty.len(), 8 + 4 + 9 + 15 + 4);
 }

@@ -185,8 +185,8 @@ fn a_browser_shows_a_run_and_how_it_ends() {
     let name = "<img src=x onerror=\"document.title = 'owned'\">";
     assert_eq!(seen["cell"], format!("{name} → B: 1 of 4 (25.0 %)"));
     assert_eq!(seen["pairs"], json!([[format!("{name} → B"), "1 of 4", "back 0 of 4"]]));
-    // A quarter, the second of five colours.
-    assert_eq!(seen["colour"], json!([64, 77, 107, 255]));
+    // A quarter, half way between the second of seven colours and the third.
+    assert_eq!(seen["colour"], json!([60, 72, 110, 255]));
     assert_eq!(seen["log"].as_array().map(Vec::len), Some(3));
     assert_eq!((&seen["dark"], &seen["unnamed"]), (&json!(false), &json!(0)));
 

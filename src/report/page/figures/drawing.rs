@@ -5,9 +5,7 @@
 use std::fmt::Write as _;
 
 use super::super::pairs::base64;
-
-/// Red, green and blue.
-pub(super) type Colour = [u8; 3];
+pub(super) use crate::colours::Colour;
 
 pub(super) const BLACK: Colour = [0, 0, 0];
 pub(super) const WHITE: Colour = [255, 255, 255];

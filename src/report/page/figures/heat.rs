@@ -4,6 +4,7 @@ use super::super::Page;
 use super::super::matrix::Map;
 use super::drawing::{Anchor, Colour, Drawing, Form};
 use super::{LONGEST, short};
+use crate::colours::{diverging, rising};
 
 /// Side of a map, in units of the drawing.
 const SIDE: f64 = 480.0;
@@ -124,42 +125,6 @@ fn strip(drawing: &mut Drawing, shown: &[Shown], [left, top]: [f64; 2]) {
     }
 }
 
-/// Cividis (Nuñez, Anderton and Renslow 2018) in seven steps.
-fn rising(share: f64) -> Colour {
-    const COLOURS: [[f64; 3]; 7] = [
-        [0.0, 32.0, 77.0],
-        [37.0, 57.0, 110.0],
-        [83.0, 87.0, 109.0],
-        [124.0, 123.0, 120.0],
-        [166.0, 157.0, 117.0],
-        [213.0, 195.0, 96.0],
-        [255.0, 234.0, 70.0],
-    ];
-    between(&COLOURS, share)
-}
-
-/// Blue through nearly white to orange, for values from -1 to 1.
-fn diverging(value: f64) -> Colour {
-    const COLOURS: [[f64; 3]; 5] = [
-        [5.0, 48.0, 97.0],
-        [67.0, 147.0, 195.0],
-        [247.0, 247.0, 247.0],
-        [241.0, 163.0, 64.0],
-        [179.0, 88.0, 6.0],
-    ];
-    between(&COLOURS, f64::midpoint(value, 1.0))
-}
-
-fn between(colours: &[[f64; 3]], share: f64) -> Colour {
-    let at = share.clamp(0.0, 1.0) * (colours.len() - 1) as f64;
-    let low = (at as usize).min(colours.len() - 2);
-    let mix = |channel: usize| {
-        let (from, to) = (colours[low][channel], colours[low + 1][channel]);
-        (from + (to - from) * (at - low as f64)).round() as u8
-    };
-    [mix(0), mix(1), mix(2)]
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::tests::{hostile, run};
@@ -191,14 +156,6 @@ mod tests {
         assert!(
             heat(&with, &with.data.maps[0], false).size[1] > heat(&with, &with.data.maps[1], false).size[1]
         );
-    }
-
-    #[test]
-    fn colours_at_the_ends_and_in_the_middle() {
-        assert_eq!([rising(0.0), rising(1.0), rising(2.0)], [[0, 32, 77], [255, 234, 70], [255, 234, 70]]);
-        assert_eq!([diverging(-1.0), diverging(0.0), diverging(1.0)], [[5, 48, 97], [247; 3], [179, 88, 6]]);
-        // Half way between the first two colours.
-        assert_eq!(between(&[[0.0, 10.0, 20.0], [10.0, 20.0, 41.0]], 0.5), [5, 15, 31]);
     }
 
     #[test]
