@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 use super::*;
-use crate::attacks::{AutoAttackConfig, Magnitude};
+use crate::attacks::{AutoAttackConfig, Magnitude, PgdConfig};
 use crate::audit::fixtures::{Bench, CLASSES, Fake, IMAGES, STEP, Step, options, sorted};
 use crate::audit::measure::distance;
 use crate::audit::{Picked, Row, remake};
@@ -130,6 +130,27 @@ fn the_batch_size_does_not_change_the_rows() {
             assert_eq!(rounded, *expected);
         }
     }
+}
+
+#[test]
+fn easy_pairs_stop_early_whoever_shares_their_batch() {
+    let bench = Bench::new();
+    let run = |size: usize, early_stop: bool| {
+        let config =
+            PgdConfig { epsilon: Magnitude::levels(4), steps: 8, early_stop, ..PgdConfig::default() };
+        let attack = config.build().expect("valid");
+        bench.whole(&attack, &options(size, TargetChoice::All), &format!("{size} {early_stop}"))
+    };
+    let ((alone, _), (together, rows)) = (run(1, true), run(64, true));
+    assert_eq!(together.cost, alone.cost, "no pair waits for another");
+    let (whole, _) = run(64, false);
+    assert_eq!((whole.cost.gradients, whole.attacks), (8 * whole.attacks, together.attacks));
+    // A pair that stands takes all steps; one that falls has a gradient for each picture up to its last.
+    let attacked: Vec<&Row> = rows.iter().filter(|row| row.attack == "pgd" && row.l2 > 0.0).collect();
+    let fallen = attacked.iter().filter(|row| row.success).count() as u64;
+    let saved = whole.cost.gradients - together.cost.gradients;
+    assert!(fallen > 5 && (fallen as usize) < attacked.len(), "{fallen} of {}", attacked.len());
+    assert!(saved > 2 * fallen, "{saved} gradients saved by {fallen} pairs");
 }
 
 #[test]
