@@ -129,16 +129,16 @@ fn l2_proposals_stay_on_the_border_of_the_ball() {
 }
 
 #[test]
-fn l1_proposals_use_the_whole_budget_within_the_box() {
-    // The grid has 9 bumps of length 1 in each of 3 channels, so 6 is less than it has, and 40 more.
+fn l1_proposals_stay_in_the_ball_and_in_the_box() {
+    // The grid has 25 bumps of length 1 in each of 3 channels, so the first picture is on the border of both balls.
+    // Later a bump can be higher than the box has room for, and then some of the budget is left.
     for epsilon in [6.0_f32, 40.0] {
         let mut search = search(Norm::L1, epsilon);
         for query in 0..200 {
             assert!(search.proposed.iter().all(|value| (0.0..=1.0).contains(value)));
             let far = distance(Norm::L1, &search.clean, &search.proposed);
-            let whole = query > 0 || epsilon < 27.0;
             assert!(far <= epsilon * (1.0 + 1e-6), "query {query}: {far}");
-            assert!(!whole || far > epsilon * (1.0 - 1e-5), "query {query}: {far} of {epsilon} is used");
+            assert!(query > 0 || far > epsilon * (1.0 - 1e-5), "the start: {far} of {epsilon}");
             search.judge(query as f32);
             search.propose(share(0.8, query));
         }
