@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 use super::*;
-use crate::attacks::{AutoAttackConfig, Magnitude, PgdConfig};
+use crate::attacks::{AutoAttackConfig, Goal, Magnitude, PgdConfig};
 use crate::audit::fixtures::{Bench, CLASSES, Fake, IMAGES, STEP, Step, options, sorted};
 use crate::audit::measure::distance;
 use crate::audit::{Picked, Row, remake};
@@ -151,6 +151,40 @@ fn easy_pairs_stop_early_whoever_shares_their_batch() {
     let saved = whole.cost.gradients - together.cost.gradients;
     assert!(fallen > 5 && (fallen as usize) < attacked.len(), "{fallen} of {}", attacked.len());
     assert!(saved > 2 * fallen, "{saved} gradients saved by {fallen} pairs");
+}
+
+/// Does nothing without a target, and a large step with one.
+struct Shy;
+
+impl Attack for Shy {
+    fn name(&self) -> &'static str {
+        "shy"
+    }
+
+    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, seed: Seed) -> Tensor<4> {
+        match goal {
+            Goal::Untargeted => batch.images.clone(),
+            Goal::Targeted(_) => Step { epsilon: 0.2 }.perturb(victim, batch, goal, seed),
+        }
+    }
+
+    fn admits(&self, clean: Tensor<4>, _: Tensor<4>) -> Vec<bool> {
+        vec![true; clean.dims()[0]]
+    }
+}
+
+#[test]
+fn an_attack_that_overlooks_what_targets_reach_gives_itself_away() {
+    let bench = Bench::new();
+    let (outcome, rows) = bench.whole(&Shy, &options(4, TargetChoice::All), "shy");
+    let reached: std::collections::BTreeSet<&str> = rows
+        .iter()
+        .filter(|row| row.target.is_some() && row.success && row.clean_prediction == row.label)
+        .map(|row| row.image.as_str())
+        .collect();
+    assert!(!reached.is_empty(), "the step reaches some targets");
+    // Seven images are right unchanged, and all of them stand.
+    assert_eq!(outcome.counts.attacks["shy"].overlooked(), Some([7, reached.len()]));
 }
 
 #[test]
