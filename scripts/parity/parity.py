@@ -120,8 +120,6 @@ def run(net, x, y, budgets, parts, save):
     found = {"clean": right.tolist(), "parts": []}
     for norm, eps in budgets:
         for name in parts:
-            if norm == "L1" and name == "square":
-                continue
             begun = time.time()
             adv = part(net, x[right], y[right], norm, eps, name).detach()
             with torch.no_grad():

@@ -214,7 +214,7 @@ pub(super) fn no_l1(attack: &str, norm: Norm) -> Result<(), AttackConfigError> {
         key: "norm",
         found: "l1".to_owned(),
         expected: format!("linf or l2 for {attack}"),
-        advice: "for L1 use kind = \"apgd\", \"apgd-t\" or \"autoattack\"".to_owned(),
+        advice: "for L1 use kind = \"apgd\", \"apgd-t\", \"fab-t\", \"square\" or \"autoattack\"".to_owned(),
     })
 }
 
@@ -346,7 +346,7 @@ mod tests {
             ("kind = \"autoattack\"\nqueries = 0", "queries"),
             ("kind = \"autoattack\"\nepsilon = 8", "epsilon"),
             ("kind = \"fab-t\"\nrestarts = 0", "restarts"),
-            ("kind = \"square\"\nnorm = \"l1\"", "norm"),
+            ("kind = \"fgsm\"\nnorm = \"l1\"", "norm"),
             ("kind = \"square\"\nshare = 2.0", "share"),
             ("kind = \"fgsm\"\nepsilon = 8", "epsilon"),
             ("kind = \"momentum-pgd\"\nsteps = 0", "steps"),

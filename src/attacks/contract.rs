@@ -4,6 +4,7 @@
 mod broken;
 mod learned;
 mod radius;
+mod stopping;
 
 use burn::module::{ModuleVisitor, Param};
 
@@ -38,7 +39,12 @@ fn table() -> Vec<AttackConfig> {
         AttackConfig::Apgd(ApgdConfig { norm: Norm::L2, epsilon: l2.epsilon.clone(), ..apgd.clone() }),
         AttackConfig::Apgd(ApgdConfig { loss: Loss::Dlr, restarts: 2, ..apgd.clone() }),
         AttackConfig::Apgd(apgd),
-        AttackConfig::ApgdT(ApgdTConfig { norm: Norm::L1, epsilon: l1, loss: Loss::Ce, ..apgd_t.clone() }),
+        AttackConfig::ApgdT(ApgdTConfig {
+            norm: Norm::L1,
+            epsilon: l1.clone(),
+            loss: Loss::Ce,
+            ..apgd_t.clone()
+        }),
         AttackConfig::ApgdT(ApgdTConfig { norm: Norm::L2, epsilon: l2.epsilon.clone(), ..apgd_t.clone() }),
         AttackConfig::ApgdT(ApgdTConfig { loss: Loss::Ce, ..apgd_t }),
         AttackConfig::Autoattack(AutoAttackConfig::default()),
@@ -46,6 +52,11 @@ fn table() -> Vec<AttackConfig> {
             version: Version::Plus,
             norm: Norm::L2,
             epsilon: l2.epsilon.clone(),
+            ..AutoAttackConfig::default()
+        }),
+        AttackConfig::Autoattack(AutoAttackConfig {
+            norm: Norm::L1,
+            epsilon: l1.clone(),
             ..AutoAttackConfig::default()
         }),
         // Wide, because only what lies within the budget is judged.
@@ -58,6 +69,7 @@ fn table() -> Vec<AttackConfig> {
             epsilon: l2.epsilon.clone(),
             ..SquareConfig::default()
         }),
+        AttackConfig::Square(SquareConfig { norm: Norm::L1, epsilon: l1.clone(), ..SquareConfig::default() }),
         AttackConfig::Fgsm(FgsmConfig { norm: Norm::L2, epsilon: l2.epsilon.clone(), ..fgsm.clone() }),
         AttackConfig::Fgsm(FgsmConfig { random_start: true, ..fgsm.clone() }),
         AttackConfig::Fgsm(fgsm),

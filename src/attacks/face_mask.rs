@@ -236,6 +236,23 @@ mod tests {
     }
 
     #[test]
+    fn a_mask_of_sixteen_greys_looks_as_pytorch_draws_it() {
+        // scripts/parity/worn.py: numpy's inverse of each half's matrix, and PyTorch's grid_sample.
+        let golden = include_bytes!("../../assets/parity/face-mask.pgm");
+        let golden = image::load_from_memory(golden).expect("a PGM").into_luma8();
+        let warp = thing([64, 64]).expect("large enough").warp(&Similarity::IDENTITY);
+        let grey = |cell: usize| ((5 * (cell / 16) + 3 * (cell % 16)) % 16 + 1) as f32 / 16.0;
+        let grid: Vec<f32> = (0..8 * 16).map(grey).collect();
+        let mut picture = vec![0.0; 64 * 64];
+        warp.paint(&grid, &mut picture, 1);
+        for (index, (found, expected)) in picture.iter().zip(golden.pixels()).enumerate() {
+            let level = (found * 255.0).round() as i32;
+            let gap = (level - i32::from(expected.0[0])).abs();
+            assert!(gap <= 1, "row {}, column {}: {level} {}", index / 64, index % 64, expected.0[0]);
+        }
+    }
+
+    #[test]
     fn the_mask_is_symmetric_and_covers_the_lower_face_at_any_size() {
         for side in [16, 48, 64, 112, 224] {
             let warp = thing([side, side]).expect("large enough").warp(&Similarity::IDENTITY);

@@ -219,7 +219,8 @@ fn auto_pgd_reaches_the_optimum() {
 fn random_search_reaches_a_part_of_the_optimum() {
     let problem = Problem::new();
     // The weights are white noise, where squares are of little help: 2000 queries for 768 values.
-    for (norm, epsilon, share) in [(Norm::Linf, "8/255", 0.45), (Norm::L2, "1.0", 0.1)] {
+    for (norm, epsilon, share) in [(Norm::Linf, "8/255", 0.45), (Norm::L2, "1.0", 0.1), (Norm::L1, "12", 0.4)]
+    {
         let ball = ThreatModel::Ball { norm, epsilon: radius(epsilon) };
         let epsilon = epsilon.parse().expect("a magnitude");
         let config =

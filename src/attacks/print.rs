@@ -261,6 +261,44 @@ mod tests {
         assert_agrees(&found, &texture, |moved| non_printability(moved, &grid, &palette));
     }
 
+    /// What `scripts/parity/worn.py` writes: PyTorch's values and gradients, in its float64.
+    #[derive(serde::Deserialize)]
+    struct Reference {
+        total_variation: Term,
+        non_printability: Term,
+        smoothed: Vec<f64>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Term {
+        value: f64,
+        gradient: Vec<f64>,
+    }
+
+    #[test]
+    fn terms_agree_with_pytorch() {
+        let text = include_str!("../../assets/parity/print.json");
+        let reference: Reference = serde_json::from_str(text).expect("the golden");
+        let (grid, palette) = (grid(), PrintConfig::default().palette());
+        let texture: Vec<f32> = (0..36).map(|index| ((7 * index + 3) % 36) as f32 / 35.0).collect();
+        let agrees = |what: &str, found: &[f32], expected: &[f64]| {
+            assert_eq!(found.len(), expected.len(), "{what}");
+            let largest = expected.iter().fold(0.0_f64, |largest, value| largest.max(value.abs()));
+            for (index, (found, expected)) in found.iter().zip(expected).enumerate() {
+                let gap = (f64::from(*found) - expected).abs();
+                assert!(gap < 1e-5 * largest, "{what} {index}: {found} {expected}");
+            }
+        };
+        let Reference { total_variation: variation, non_printability: score, smoothed: smooth } = reference;
+        let found = [total_variation(&texture, &grid), non_printability(&texture, &grid, &palette)];
+        for (found, term) in found.into_iter().zip([&variation, &score]) {
+            assert!((found / term.value - 1.0).abs() < 1e-5, "{found} {}", term.value);
+        }
+        agrees("total variation", &total_variation_gradient(&texture, &grid), &variation.gradient);
+        agrees("non-printability", &non_printability_gradient(&texture, &grid, &palette), &score.gradient);
+        agrees("smoothing", &smoothed(texture, &grid, 1.0), &smooth);
+    }
+
     #[test]
     fn there_are_thirty_colours_and_each_of_them_has_score_zero() {
         let palette = PrintConfig::default().palette();

@@ -1,12 +1,17 @@
 //! Square attack (Andriushchenko, Croce, Flammarion and Hein, "Square attack: a query-efficient black-box
-//! adversarial attack via random search", ECCV 2020), in an L-inf or L2 ball, as `AutoAttack` sets it.
+//! adversarial attack via random search", ECCV 2020), in an L-inf or L2 ball, and its form for L1 (Croce and
+//! Hein, "Mind the box: l1-APGD for sparse adversarial attacks on image classifiers", ICML 2021), as
+//! `AutoAttack` sets it.
 //!
 //! It sees logits only. Each query changes one random square of each image, and the change stays if it
 //! raises the goal's margin. L-inf: start from vertical stripes of `+-epsilon`; a square gets `+-epsilon` for
 //! each channel. L2: start from a grid of bumps on the border of the ball; one window gives its change up to
-//! another, which gets a bump of a random sign added to what it has. The share of the picture that a square
-//! covers is 0.8 at first and is halved after queries 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000,
-//! whatever the number of queries.
+//! another, which gets a bump of a random sign added to what it has. L1 is as L2 with lengths in L1, bumps
+//! that fall off with the fourth power instead of the second, and the exact projection on the ball within
+//! the range of pixels (see `projection`) instead of scaling and clipping. The window gets `C` times the
+//! length that the two of its channel have, because the projection takes away again what is too long. The
+//! share of the picture that a square covers is 0.8 at first and is halved after queries 10, 50, 200, 500,
+//! 1000, 2000, 4000, 6000 and 8000, whatever the number of queries.
 //!
 //! Differences from the reference implementation, on purpose:
 //! - Every image has its own squares and signs, from its own key. The reference draws one square for the whole
@@ -19,9 +24,10 @@
 use burn::tensor::Tensor;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 
 use super::ascent::Ascent;
-use super::config::{at_least_one, at_most_one, no_l1, within};
+use super::config::{at_least_one, at_most_one, within};
 use super::loss::Loss;
 use super::projection::onto_ball;
 use super::threat::host;
@@ -37,7 +43,7 @@ const HALVINGS: [usize; 9] = [10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000];
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SquareConfig {
-    /// How distance is measured: `linf` (default) or `l2`.
+    /// How distance is measured: `linf` (default), `l2` or `l1`.
     pub norm: Norm,
     /// Radius of the ball in units of pixels in `[0, 1]`; 8/255 by default. At most 1 for L-inf.
     pub epsilon: Magnitude,
@@ -61,7 +67,6 @@ impl SquareConfig {
     /// # Errors
     /// Names the first value that cannot be meant, such as an L-inf epsilon of 8.
     pub fn validate(&self) -> Result<(), AttackConfigError> {
-        no_l1("square", self.norm)?;
         if self.norm == Norm::Linf {
             at_most_one("epsilon", &self.epsilon)?;
         }
@@ -111,9 +116,7 @@ impl Attack for Square {
                     return;
                 }
                 let share = share(self.config.share, query);
-                for search in &mut searches {
-                    search.propose(share);
-                }
+                searches.par_iter_mut().for_each(|search| search.propose(share));
                 Self::look(ascent, &mut searches);
             }
         })
@@ -147,7 +150,7 @@ fn share(first: f32, query: usize) -> f32 {
 /// The side of a square that covers a share of the picture.
 fn side(norm: Norm, share: f32, [_, height, width]: [usize; 3]) -> usize {
     let side = (share * (height * width) as f32).sqrt().round() as usize;
-    let side = if norm == Norm::L2 { side.max(3) | 1 } else { side.max(1) };
+    let side = if norm == Norm::Linf { side.max(1) } else { side.max(3) | 1 };
     side.min(height).min(width)
 }
 
@@ -176,8 +179,8 @@ impl Search {
     /// Proposes the first picture.
     fn new(norm: Norm, epsilon: f32, shape: [usize; 3], clean: &[f32], mut rng: ChaCha8Rng) -> Self {
         let change = match norm {
-            Norm::L2 => bumps(shape, &mut rng),
-            Norm::Linf | Norm::L1 => stripes(shape, epsilon, &mut rng),
+            Norm::L2 | Norm::L1 => bumps(norm, shape, &mut rng),
+            Norm::Linf => stripes(shape, epsilon, &mut rng),
         };
         let mut search = Self {
             norm,
@@ -220,14 +223,16 @@ impl Search {
         let mut change: Vec<f32> =
             self.best.iter().zip(&self.clean).map(|(best, clean)| best - clean).collect();
         let window = self.window(side);
-        if self.norm == Norm::L2 {
-            let source = self.window(side);
-            self.move_bump(&mut change, window, source);
-        } else {
+        if self.norm == Norm::Linf {
             for channel in 0..self.shape[0] {
                 let value = self.epsilon * sign(&mut self.rng);
                 window.places(self.shape, channel).for_each(|place| change[place] = value);
             }
+        } else {
+            let source = self.window(side);
+            let bump = bump(self.norm, side, self.rng.random());
+            let signs: Vec<f32> = (0..self.shape[0]).map(|_| sign(&mut self.rng)).collect();
+            self.move_bump(&mut change, window, source, &bump, &signs);
         }
         self.proposed = self.picture(change);
     }
@@ -241,35 +246,46 @@ impl Search {
         }
     }
 
-    /// Clears a window and gives its length, and what the budget leaves, to another.
-    fn move_bump(&mut self, change: &mut [f32], window: Window, source: Window) {
-        let channels = self.shape[0];
-        let squares = |change: &[f32], places: &mut dyn Iterator<Item = usize>| -> f64 {
-            places.map(|place| f64::from(change[place]).powi(2)).sum()
+    /// Clears the source and gives its length, and what the budget leaves, to a window, as a bump with a sign
+    /// for each channel on top of what the window has.
+    fn move_bump(&self, change: &mut [f32], window: Window, source: Window, bump: &[f32], signs: &[f32]) {
+        let Self { norm, shape, .. } = *self;
+        let sum = |change: &[f32], places: &mut dyn Iterator<Item = usize>| -> f64 {
+            places.map(|place| power(norm, change[place])).sum()
         };
-        let whole = squares(change, &mut (0..change.len()));
-        let spare = (f64::from(self.epsilon).powi(2) - whole).max(0.0) / channels as f64;
-        let bump = bump(window.side, self.rng.random());
-        for channel in 0..channels {
-            let own = squares(change, &mut window.places(self.shape, channel)).sqrt();
+        let whole = sum(change, &mut (0..change.len()));
+        let spare = (power(norm, self.epsilon) - whole).max(0.0) / shape[0] as f64;
+        let upscale = if norm == Norm::L1 { shape[0] as f64 } else { 1.0 };
+        for (channel, sign) in signs.iter().enumerate() {
+            let own = root(norm, sum(change, &mut window.places(shape, channel)));
             let both = window
-                .places(self.shape, channel)
-                .chain(source.places(self.shape, channel).filter(|place| !window.holds(self.shape, *place)));
-            let length = (spare + squares(change, &mut both.into_iter())).sqrt();
-            let sign = sign(&mut self.rng);
+                .places(shape, channel)
+                .chain(source.places(shape, channel).filter(|place| !window.holds(shape, *place)));
+            let length = upscale * root(norm, spare + sum(change, &mut both.into_iter()));
             let mut values: Vec<f32> = window
-                .places(self.shape, channel)
-                .zip(&bump)
+                .places(shape, channel)
+                .zip(bump)
                 .map(|(place, bump)| sign * bump + change[place] / (own as f32 + 1e-12))
                 .collect();
-            let norm = values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt() + 1e-12;
+            let found = root(norm, values.iter().map(|value| power(norm, *value)).sum()) + 1e-12;
             for value in &mut values {
-                *value *= (length / norm) as f32;
+                *value *= (length / found) as f32;
             }
-            source.places(self.shape, channel).for_each(|place| change[place] = 0.0);
-            window.places(self.shape, channel).zip(values).for_each(|(place, value)| change[place] = value);
+            source.places(shape, channel).for_each(|place| change[place] = 0.0);
+            window.places(shape, channel).zip(values).for_each(|(place, value)| change[place] = value);
         }
     }
+}
+
+/// What is added up for the length of a change in L2 or L1.
+fn power(norm: Norm, value: f32) -> f64 {
+    let size = f64::from(value.abs());
+    if norm == Norm::L2 { size * size } else { size }
+}
+
+/// The length whose summed powers are given.
+fn root(norm: Norm, sum: f64) -> f64 {
+    if norm == Norm::L2 { sum.sqrt() } else { sum }
 }
 
 impl Window {
@@ -303,7 +319,7 @@ fn stripes([channels, height, width]: [usize; 3], epsilon: f32, rng: &mut ChaCha
 }
 
 /// A grid of bumps of a fifth of the picture's height, with a sign for each channel.
-fn bumps(shape: [usize; 3], rng: &mut ChaCha8Rng) -> Vec<f32> {
+fn bumps(norm: Norm, shape: [usize; 3], rng: &mut ChaCha8Rng) -> Vec<f32> {
     let [channels, height, width] = shape;
     let side = (height / 5).max(1);
     let mut change = vec![0.0; channels * height * width];
@@ -312,7 +328,7 @@ fn bumps(shape: [usize; 3], rng: &mut ChaCha8Rng) -> Vec<f32> {
         for left in
             (first.min(width.saturating_sub(side))..).step_by(side).take_while(|left| left + side <= width)
         {
-            let bump = bump(side, rng.random());
+            let bump = bump(norm, side, rng.random());
             for channel in 0..channels {
                 let sign = sign(rng);
                 let places = Window { top, left, side }.places(shape, channel);
@@ -323,27 +339,26 @@ fn bumps(shape: [usize; 3], rng: &mut ChaCha8Rng) -> Vec<f32> {
     change
 }
 
-/// A bump and its negative side by side (or one above the other), of Euclidean length 1.
-fn bump(side: usize, turned: bool) -> Vec<f32> {
+/// A bump and its negative side by side (or one above the other), of length 1.
+fn bump(norm: Norm, side: usize, turned: bool) -> Vec<f32> {
     let upper = side / 2;
-    let mut values = half_bump(upper, side);
-    values.extend(half_bump(side - upper, side).into_iter().map(|value| -value));
-    let length = values.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-    for value in &mut values {
-        *value /= length;
-    }
+    let mut values = half_bump(norm, upper, side);
+    values.extend(half_bump(norm, side - upper, side).into_iter().map(|value| -value));
+    to_length_one(norm, &mut values);
     if !turned {
         return values;
     }
     (0..side * side).map(|place| values[place % side * side + place / side]).collect()
 }
 
-/// Rectangles around the middle, each one larger than the one before and weaker by `1 / n^2`.
-fn half_bump(height: usize, width: usize) -> Vec<f32> {
+/// Rectangles around the middle, each one larger than the one before and weaker by `1 / n^2` (L2) or
+/// `1 / n^4` (L1).
+fn half_bump(norm: Norm, height: usize, width: usize) -> Vec<f32> {
     let (middle_y, middle_x) = (height / 2 + 1, width / 2 + 1);
+    let fall = if norm == Norm::L2 { 2 } else { 4 };
     let mut values = vec![0.0_f32; height * width];
     for ring in 0..middle_y.max(middle_x) {
-        let weight = 1.0 / ((ring + 1) * (ring + 1)) as f32;
+        let weight = 1.0 / ((ring + 1) as f32).powi(fall);
         let span = |middle: usize, end: usize| {
             let first = (middle - 1).cast_signed() - ring.cast_signed();
             let last = (first + 2 * ring.cast_signed() + 1).clamp(0, end.cast_signed());
@@ -355,11 +370,16 @@ fn half_bump(height: usize, width: usize) -> Vec<f32> {
             }
         }
     }
-    let length = values.iter().map(|value| value * value).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
-    for value in &mut values {
-        *value /= length;
-    }
+    to_length_one(norm, &mut values);
     values
+}
+
+/// Scales a change that is not zero to the length 1.
+fn to_length_one(norm: Norm, values: &mut [f32]) {
+    let length = root(norm, values.iter().map(|value| power(norm, *value)).sum()) as f32;
+    for value in values {
+        *value /= length.max(f32::MIN_POSITIVE);
+    }
 }
 
 #[cfg(test)]

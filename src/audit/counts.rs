@@ -1,6 +1,6 @@
 //! Rows to counts. Needs no model, so a report can be made again from the rows alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::predictions::CLEAN;
 use super::{AuditError, Row};
@@ -17,10 +17,22 @@ pub struct AttackCounts {
     pub targeted: Option<SuccessMatrix>,
     /// The same outcomes image by image.
     pub outcomes: Option<ImageOutcomes>,
+    /// The images that stand under the untargeted attack, by the numbers of `outcomes`.
+    pub standing: BTreeSet<usize>,
     /// Which part had success first, for the untargeted attack; without names when it has no parts.
     pub untargeted_parts: PartCounts,
     /// The same for the targeted attacks.
     pub targeted_parts: PartCounts,
+}
+
+impl AttackCounts {
+    /// Images that stand under the untargeted attack, and how many of them fell to a target all the same: these the
+    /// untargeted attack has overlooked. None unless there were both kinds of attacks.
+    pub fn overlooked(&self) -> Option<[usize; 2]> {
+        let outcomes = self.outcomes.as_ref().filter(|_| self.untargeted.is_some())?;
+        let overlooked = self.standing.iter().filter(|image| outcomes.fell(**image)).count();
+        Some([self.standing.len(), overlooked])
+    }
 }
 
 /// Counts of all rows.
@@ -78,14 +90,19 @@ impl Counts {
         let parts =
             if row.target.is_none() { &mut attack.untargeted_parts } else { &mut attack.targeted_parts };
         parts.add(row.success, row.part.as_deref());
+        let image = stable_hash(row.image.as_bytes()) as usize;
         match row.target {
-            None => attack
-                .untargeted
-                .get_or_insert_with(|| ConfusionMatrix::new(classes))
-                .add(row.label, row.prediction),
+            None => {
+                if row.prediction == row.label {
+                    attack.standing.insert(image);
+                }
+                attack
+                    .untargeted
+                    .get_or_insert_with(|| ConfusionMatrix::new(classes))
+                    .add(row.label, row.prediction);
+            }
             Some(target) => {
                 let succeeded = row.prediction == target;
-                let image = stable_hash(row.image.as_bytes()) as usize;
                 attack
                     .targeted
                     .get_or_insert_with(|| SuccessMatrix::new(classes))
@@ -130,6 +147,24 @@ mod tests {
         // Ending in a class that is not the target is no success for anybody.
         assert_eq!(targeted.attempts(0, 1), 0);
         assert_eq!(counts.attacks["roa"].untargeted, None);
+    }
+
+    #[test]
+    fn what_stands_and_falls_to_a_target_is_overlooked() {
+        let of = |image: &str, row: Row| Row { image: image.to_owned(), ..row };
+        let rows = [
+            of("falls", row("pgd", 0, None, 1)),
+            of("falls", row("pgd", 0, Some(2), 2)),
+            of("stands", row("pgd", 0, None, 0)),
+            of("stands", row("pgd", 0, Some(2), 1)),
+            of("overlooked", row("pgd", 0, None, 0)),
+            of("overlooked", row("pgd", 0, Some(1), 2)),
+            of("overlooked", row("pgd", 0, Some(2), 2)),
+            of("without targets", row("roa", 0, None, 0)),
+        ];
+        let counts = Counts::from_rows(rows.map(Ok), 3).expect("valid rows");
+        assert_eq!(counts.attacks["pgd"].overlooked(), Some([2, 1]));
+        assert_eq!(counts.attacks["roa"].overlooked(), None);
     }
 
     #[test]

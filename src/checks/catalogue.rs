@@ -50,6 +50,8 @@ pub enum Check {
     BlackBox,
     /// Margin and cross-entropy find the same pictures.
     MarginVersusCe,
+    /// With and without a target the same pictures fall.
+    Targets,
     /// The loss is at rest at the end.
     Converged,
     /// What succeeded on the way is returned.
@@ -58,7 +60,7 @@ pub enum Check {
 
 impl Check {
     /// All checks, in the order in which they are made.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Logits,
         Self::Deterministic,
         Self::EvaluationMode,
@@ -80,6 +82,7 @@ impl Check {
         Self::Unbounded,
         Self::BlackBox,
         Self::MarginVersusCe,
+        Self::Targets,
         Self::Converged,
         Self::BestIterate,
     ];
@@ -135,6 +138,11 @@ impl Check {
             Self::MarginVersusCe => {
                 "margin turning more than 2 % (warning) or 3 % (failed) of the images more than cross-entropy, and more \
                  than 2 or 3 images"
+            }
+            Self::Targets => {
+                "one of the 9 nearest classes as a target turning more than 2 % (warning) or 3 % (failed) of the images that \
+                 stand without one, and more than 2 or 3 images; of those that fall without one, more than 1 % of the \
+                 images and 1 image (warning) or more than half and 1 image (failed) not reaching their class as a target"
             }
             Self::Converged => {
                 "best loss rising by more than 5 % of its range at the end (last 10 evaluations, at most a fifth): warning"
@@ -198,6 +206,10 @@ impl Check {
             Self::MarginVersusCe => {
                 "Cross-entropy hides successes that the margin finds: its gradients are masked."
             }
+            Self::Targets => {
+                "A picture that reaches a target is wrong, and a wrong picture has reached its class: where the two attacks \
+                 disagree, the weaker one misses pictures that exist, and its figures are off."
+            }
             Self::Converged => {
                 "The attack was stopped while it still gained: robust accuracy is an overestimate."
             }
@@ -252,6 +264,10 @@ impl Check {
             Self::Restarts => "Use more restarts until the robust accuracy stands still.",
             Self::Unbounded => "Do not believe the robust accuracy; look for the layer that hides gradients.",
             Self::MarginVersusCe => "Attack with `loss = \"margin\"` or `\"dlr\"`, or with AutoAttack.",
+            Self::Targets => {
+                "Where targets find more, take robust accuracy from another loss, `apgd-t` or AutoAttack; where they find \
+                 less, check the sign of the targeted loss and use more steps."
+            }
             Self::Converged => "Use more steps.",
             Self::BestIterate => "Return the best picture of each image, not the last.",
         }

@@ -245,12 +245,19 @@ impl Examination<'_> {
             }
             Check::BlackBox => match trial.turned_by_square(&outcome.standing, QUERIES) {
                 Some(turned) => strength::black_box(turned, standing, n),
-                None => Verdict::not_applicable(id, "Square knows L-inf and L2 balls only"),
+                None => Verdict::not_applicable(id, "the attack has no radius"),
             },
             Check::MarginVersusCe => match trial.by_loss([Loss::Ce, Loss::Margin]) {
                 Some([ce, margin]) => strength::margin_versus_ce(ce, margin, n),
                 None => Verdict::not_applicable(id, "the attack has no radius"),
             },
+            Check::Targets => {
+                let turned = trial.turned_with_targets(outcome, &self.clean);
+                match turned.zip(trial.missed_with_targets(outcome)) {
+                    Some((turned, missed)) => strength::targets([standing, turned], missed, n),
+                    None => Verdict::not_applicable(id, "the attack cannot be made"),
+                }
+            }
             _ => {
                 let Some(traces) = trial.traces() else {
                     return Verdict::not_applicable(id, "the attack cannot be made");

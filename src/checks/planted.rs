@@ -237,6 +237,15 @@ fn saturated_logits_are_flagged() {
 }
 
 #[test]
+fn an_attack_without_a_target_that_sees_no_gradient_is_flagged() {
+    // The label's cross-entropy is flat, a target's is not.
+    let config = "kind = \"pgd\"\nepsilon = \"2/255\"\nsteps = 40";
+    let config: AttackConfig = toml::from_str(config).expect("valid");
+    let report = report(Fault::Saturated, &ConfiguredAttack::new(&config, SHAPE).expect("valid"));
+    assert_eq!(status(&report, Check::Targets), Status::Failed, "{report:#?}");
+}
+
+#[test]
 fn batch_norm_that_trains_is_flagged() {
     flags(Fault::BatchStatistics, &[Check::EvaluationMode]);
 }
@@ -333,6 +342,68 @@ fn an_attack_that_leaves_its_budget_is_flagged() {
     assert_eq!(status(&report, Check::Budget), Status::Failed);
 }
 
+/// A sound attack without a target; with one it goes the other way, as published code does.
+struct Fleeing(ConfiguredAttack);
+
+/// The attack that it makes.
+struct Flees(Box<dyn Attack>);
+
+impl Attack for Flees {
+    fn name(&self) -> &'static str {
+        "flees"
+    }
+
+    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, seed: Seed) -> Tensor<4> {
+        if *goal == Goal::Untargeted {
+            return self.0.perturb(victim, batch, goal, seed);
+        }
+        let ball = ThreatModel::Ball { norm: Norm::Linf, epsilon: 2.0 / 255.0 };
+        (0..40).fold(batch.images.clone(), |images, _| {
+            let found = victim.input_gradient(images.clone(), |logits| goal.loss(logits, &batch.labels));
+            let away = images - found.gradient.sign().mul_scalar(0.5 / 255.0);
+            ball.project(batch.images.clone(), away)
+        })
+    }
+
+    fn admits(&self, clean: Tensor<4>, adversarial: Tensor<4>) -> Vec<bool> {
+        self.0.admits(clean, adversarial)
+    }
+}
+
+impl Subject for Fleeing {
+    fn budget(&self) -> Option<(Norm, f32)> {
+        self.0.budget()
+    }
+
+    fn steps(&self) -> Option<usize> {
+        self.0.steps()
+    }
+
+    fn restarts(&self) -> Option<usize> {
+        self.0.restarts()
+    }
+
+    fn threat_model(&self, device: &Device) -> Option<ThreatModel> {
+        self.0.threat_model(device)
+    }
+
+    fn searches_without_gradients(&self) -> bool {
+        false
+    }
+
+    fn tuned(&self, tuning: &Tuning) -> Option<Box<dyn Attack>> {
+        Some(Box::new(Flees(self.0.tuned(tuning)?)))
+    }
+}
+
+#[test]
+fn an_attack_that_runs_away_from_its_target_is_flagged() {
+    let report = report(Fault::Nothing, &Fleeing(pgd("")));
+    let failed: Vec<Check> =
+        Check::ALL.into_iter().filter(|id| status(&report, *id) == Status::Failed).collect();
+    assert_eq!(failed, [Check::Targets], "nothing else looks at targets: {report:#?}");
+}
+
 #[test]
 fn cheap_checks_leave_the_others_out_and_say_so() {
     let victim = Victim::new(&Planted::new(Fault::Nothing));
@@ -342,10 +413,10 @@ fn cheap_checks_leave_the_others_out_and_say_so() {
         examine(&victim, &batch, &pgd(""), "pgd", &options, &stop, &mut |_| ()).expect("nobody stops it")
     };
     let cheap = run(Depth::Cheap);
-    assert_eq!((cheap.checks.len(), cheap.left_out.len()), (15, 8));
+    assert_eq!((cheap.checks.len(), cheap.left_out.len()), (15, 9));
     assert!(cheap.left_out.iter().all(|left| left.why.contains("syfar doctor")));
     let off = run(Depth::Off);
-    assert_eq!((off.checks.len(), off.left_out.len()), (0, 23));
+    assert_eq!((off.checks.len(), off.left_out.len()), (0, 24));
     let json = serde_json::to_string(&cheap).expect("JSON");
     assert_eq!(serde_json::from_str::<CheckReport>(&json).expect("the same layout"), cheap);
     assert!(json.contains("\"id\":\"gradient-ce\"") && json.contains("\"status\":\"not_applicable\""));

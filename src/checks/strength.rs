@@ -104,6 +104,24 @@ pub(super) fn margin_versus_ce(ce: usize, margin: usize, n: usize) -> Verdict {
     Verdict::new(Check::MarginVersusCe, status, seen)
 }
 
+/// Images that stand without a target and how many of them fall to one, and images that fall without one and how
+/// many of them do not reach the class that they fell to once it is their target.
+pub(super) fn targets([standing, turned]: [usize; 2], [fallen, missed]: [usize; 2], n: usize) -> Verdict {
+    let above = |index: usize| turned > index + 2 && turned as f64 > MASKED[index] * n as f64;
+    let status = if above(1) || (missed > 1 && 2 * missed > fallen) {
+        Status::Failed
+    } else if above(0) || matters(missed, n) {
+        Status::Warning
+    } else {
+        Status::Passed
+    };
+    let seen = format!(
+        "targets turn {turned} of the {standing} images that stand without, and miss {missed} of the {fallen} that fall \
+         without, n {n}"
+    );
+    Verdict::new(Check::Targets, status, seen)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,5 +176,19 @@ mod tests {
         assert_eq!(eight_bit(10, 10, 64).status, Status::Passed);
         assert_eq!(eight_bit(10, 9, 64).status, Status::Passed);
         assert_eq!(eight_bit(10, 12, 64).status, Status::Warning);
+    }
+
+    #[test]
+    fn attacks_with_and_without_a_target_that_disagree_are_noticed() {
+        let judge = |stand, fall| targets(stand, fall, 64).status;
+        assert_eq!(judge([20, 0], [40, 0]), Status::Passed);
+        assert_eq!(judge([20, 2], [40, 1]), Status::Passed, "accident");
+        assert_eq!(judge([20, 3], [40, 0]), Status::Warning);
+        assert_eq!(judge([20, 4], [40, 0]), Status::Failed);
+        assert_eq!(targets([400, 25], [40, 0], 1000).status, Status::Warning, "2.5 %");
+        assert_eq!(judge([20, 0], [40, 2]), Status::Warning);
+        assert_eq!(judge([20, 0], [40, 20]), Status::Warning, "half");
+        assert_eq!(judge([20, 0], [40, 21]), Status::Failed);
+        assert_eq!(judge([63, 0], [1, 1]), Status::Passed, "one image is accident");
     }
 }

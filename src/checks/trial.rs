@@ -21,6 +21,8 @@ const DRAWS: u64 = 20;
 const TRACED: usize = 8;
 /// Most successes of one search whose pictures are kept to be looked at.
 const KEPT: usize = 64;
+/// Classes that are tried as a target of an image that stands, the nearest ones: as many as AutoAttack tries.
+const TARGETS: usize = 9;
 /// Steps of the two attacks that compare losses.
 const COMPARED_STEPS: usize = 30;
 
@@ -57,18 +59,58 @@ impl<'a> Trial<'a> {
     }
 
     fn under(&self, attack: &dyn Attack, rows: &[usize]) -> Outcome {
-        let seed = self.probe.seed.purpose(attack.name());
-        let mut images = Vec::new();
-        for rows in rows.chunks(self.probe.batch_size) {
-            let part = self.probe.batch.select(rows);
-            images.push(attack.perturb(self.victim(), &part, &Goal::Untargeted, seed).without_autodiff());
-        }
-        let images = if images.is_empty() {
-            self.probe.batch.images.clone().slice(0..0)
-        } else {
-            Tensor::cat(images, 0)
-        };
+        let images = self.perturbed(attack, rows, &Goal::Untargeted);
         Outcome { standing: self.stand(&images, rows), images }
+    }
+
+    /// What an attack makes of some rows, with a goal for them.
+    fn perturbed(&self, attack: &dyn Attack, rows: &[usize], goal: &Goal) -> Tensor<4> {
+        let seed = self.probe.seed.purpose(attack.name());
+        let places: Vec<usize> = (0..rows.len()).collect();
+        let mut images = Vec::new();
+        for places in places.chunks(self.probe.batch_size) {
+            let rows: Vec<usize> = places.iter().map(|&place| rows[place]).collect();
+            let part = self.probe.batch.select(&rows);
+            let goal = goal.select(places);
+            images.push(attack.perturb(self.victim(), &part, &goal, seed).without_autodiff());
+        }
+        if images.is_empty() { self.probe.batch.images.clone().slice(0..0) } else { Tensor::cat(images, 0) }
+    }
+
+    /// Of some rows those that an attack does not bring to their targets.
+    fn unreached(&self, attack: &dyn Attack, rows: &[usize], targets: Vec<usize>) -> Vec<usize> {
+        let goal = Goal::Targeted(targets);
+        let logits = self.probe.logits(&self.perturbed(attack, rows, &goal));
+        let missed = |(place, row): (usize, &usize)| {
+            let prediction = prediction(&logits[place]);
+            (!goal.reached(place, prediction, self.probe.batch.labels[*row])).then_some(*row)
+        };
+        rows.iter().enumerate().filter_map(missed).collect()
+    }
+
+    /// How many of the images that stand the attack brings to one of their nearest classes, given the logits of the
+    /// clean pictures.
+    pub fn turned_with_targets(&self, outcome: &Outcome, clean: &[Vec<f32>]) -> Option<usize> {
+        let attack = self.subject.tuned(&Tuning::default())?;
+        let labels = &self.probe.batch.labels;
+        let nearest: Vec<Vec<usize>> =
+            clean.iter().zip(labels).map(|(logits, &label)| others(logits, label)).collect();
+        let mut left = outcome.standing.clone();
+        for rank in 0..TARGETS.min(self.victim().classes() - 1) {
+            let targets = left.iter().map(|&row| nearest[row][rank]).collect();
+            left = self.unreached(attack.as_ref(), &left, targets);
+        }
+        Some(outcome.standing.len() - left.len())
+    }
+
+    /// How many images fell, and how many of them the attack does not bring to the class that they fell to.
+    pub fn missed_with_targets(&self, outcome: &Outcome) -> Option<[usize; 2]> {
+        let attack = self.subject.tuned(&Tuning::default())?;
+        let predicted = self.probe.logits(&outcome.images).into_iter().map(|logits| prediction(&logits));
+        let pairs = self.right.iter().copied().zip(predicted);
+        let (rows, classes): (Vec<usize>, Vec<usize>) =
+            pairs.filter(|(row, class)| self.probe.batch.labels[*row] != *class).unzip();
+        Some([rows.len(), self.unreached(attack.as_ref(), &rows, classes).len()])
     }
 
     /// Which of some rows are still classified correctly as these pictures.
@@ -139,9 +181,9 @@ impl<'a> Trial<'a> {
         self.stand(&rounded, &self.right).len()
     }
 
-    /// How many of some images Square turns; none for a budget that it does not know.
+    /// How many of some images Square turns; none for an attack without a radius.
     pub fn turned_by_square(&self, rows: &[usize], queries: usize) -> Option<usize> {
-        let (norm, epsilon) = self.subject.budget().filter(|(norm, _)| *norm != Norm::L1)?;
+        let (norm, epsilon) = self.subject.budget()?;
         let epsilon = Magnitude::of(epsilon)?;
         let attack = SquareConfig { norm, epsilon, queries, ..SquareConfig::default() }.build().ok()?;
         Some(rows.len() - self.under(&attack, rows).standing.len())
@@ -186,6 +228,13 @@ impl<'a> Trial<'a> {
         };
         Some(self.right.iter().take(TRACED).map(trace).collect())
     }
+}
+
+/// The classes but the label, from the largest logit to the smallest.
+fn others(logits: &[f32], label: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..logits.len()).filter(|&class| class != label).collect();
+    order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
+    order
 }
 
 /// A random corner of the L-inf ball around each picture: the strongest noise that it holds.

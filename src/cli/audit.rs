@@ -409,7 +409,8 @@ fn make(
         figures: figures(&outcome.counts, attack.name(), Seed::new(config.seed), true),
     };
     events.append("audit_end", &end)?;
-    let ((checks, remarks), cost, seconds) = (found, outcome.cost, outcome.seconds);
+    let ((checks, mut remarks), cost, seconds) = (found, outcome.cost, outcome.seconds);
+    remarks.extend(outcome.counts.attacks.get(attack.name()).and_then(checks::overlooked));
     Ok(Audited { report, counts, parts, checks, remarks, cost, seconds, attacks })
 }
 

@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::{Context, Interrupted};
 use crate::Seed;
 use crate::attacks::Attack as _;
+use crate::audit::AttackCounts;
 use crate::checks::{Check, CheckOptions, CheckReport, ConfiguredAttack, Depth, Status, examine};
 use crate::data::Split;
 use crate::models::{Classifier as _, Model, Victim};
@@ -139,6 +140,18 @@ pub(super) fn summary(report: &CheckReport) -> String {
     lines.join("\n")
 }
 
+/// What the rows of an audit say against its untargeted attack: a picture that reaches a target is wrong, so an attack
+/// without a target should have found it.
+pub(super) fn overlooked(counts: &AttackCounts) -> Option<String> {
+    let [standing, overlooked] = counts.overlooked()?;
+    (overlooked > 0).then(|| {
+        format!(
+            "{overlooked} of the {standing} pictures that stand without a target fall to one: robust accuracy is an \
+             overestimate; take it from another loss, `apgd-t` or AutoAttack."
+        )
+    })
+}
+
 fn word(status: Status) -> &'static str {
     match status {
         Status::Passed => "passed",
@@ -152,6 +165,22 @@ fn word(status: Status) -> &'static str {
 mod tests {
     use super::*;
     use crate::checks::{LeftOut, Verdict};
+    use crate::metrics::{ConfusionMatrix, ImageOutcomes};
+
+    #[test]
+    fn rows_that_contradict_each_other_are_remarked_on() {
+        let mut outcomes = ImageOutcomes::new(3);
+        outcomes.add(7, 0, 2, true);
+        let counts = AttackCounts {
+            untargeted: Some(ConfusionMatrix::new(3)),
+            outcomes: Some(outcomes),
+            standing: [7, 9].into(),
+            ..AttackCounts::default()
+        };
+        let remark = overlooked(&counts).expect("one is overlooked");
+        assert!(remark.starts_with("1 of the 2 pictures that stand without a target"), "{remark}");
+        assert_eq!(overlooked(&AttackCounts { standing: [9].into(), ..counts }), None);
+    }
 
     #[test]
     fn what_did_not_pass_comes_with_what_to_do() {

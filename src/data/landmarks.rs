@@ -11,9 +11,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use super::picture::shown_size;
+use super::split::read_file;
 use super::{DataError, ImageId};
 use crate::stable_hash;
 
@@ -53,8 +55,11 @@ impl Landmarks {
         let wrong = |(line, reason)| DataError::Landmarks { path: path.to_path_buf(), line, reason };
         parse(&text, |picture| {
             let file = root.join(picture);
-            let bytes = fs::read(&file).map_err(|_| {
-                format!("there is no picture {}; name it by its path from this file", file.display())
+            let bytes = read_file(&file).map_err(|error| match error {
+                DataError::Read { source, .. } if source.kind() == ErrorKind::NotFound => {
+                    format!("there is no picture {}; name it by its path from this file", file.display())
+                }
+                other => other.to_string(),
             })?;
             let (width, height) = shown_size(&file, &bytes).map_err(|error| error.to_string())?;
             Ok((width, height, side))
@@ -195,5 +200,19 @@ mod tests {
         assert!(line == 3 && reason.contains("a row already"), "{reason}");
         let (line, reason) = parse("picture,eye\n", |_| Ok((1, 1, 1))).expect_err("another header");
         assert!(line == 1 && reason.contains("expected `picture,left_eye_x"), "{reason}");
+    }
+
+    #[test]
+    fn a_picture_is_read_no_further_than_elsewhere() {
+        let folder = tempfile::tempdir().expect("temporary directory");
+        let path = folder.path().join("landmarks.csv");
+        fs::write(&path, header() + "long.png,30,45,62,44,46,65,34,80,58,80\n").expect("written");
+        let refused = || Landmarks::read(&path, 64).expect_err("not a picture").to_string();
+        assert!(refused().contains("there is no picture"), "{}", refused());
+        // Sparse: it takes no room.
+        let long = fs::File::create(folder.path().join("long.png")).expect("created");
+        long.set_len((256 << 20) + 1).expect("lengthened");
+        let error = refused();
+        assert!(error.contains("268435457 bytes, expected at most 268435456"), "{error}");
     }
 }

@@ -46,6 +46,11 @@ impl ImageOutcomes {
         self.images.len()
     }
 
+    /// Whether any attack on an image succeeded.
+    pub fn fell(&self, image: usize) -> bool {
+        self.images.get(&image).is_some_and(|outcomes| outcomes.iter().any(|outcome| outcome.succeeded))
+    }
+
     /// How many attacks succeeded from each class to each other.
     pub fn counts(&self) -> SuccessMatrix {
         let mut counts = SuccessMatrix::new(self.classes);

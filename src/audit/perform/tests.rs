@@ -1,7 +1,7 @@
 use burn::tensor::Tensor;
 
 use super::*;
-use crate::attacks::{AutoAttackConfig, Magnitude};
+use crate::attacks::{AutoAttackConfig, Goal, Magnitude, PgdConfig};
 use crate::audit::fixtures::{Bench, CLASSES, Fake, IMAGES, STEP, Step, options, sorted};
 use crate::audit::measure::distance;
 use crate::audit::{Picked, Row, remake};
@@ -130,6 +130,61 @@ fn the_batch_size_does_not_change_the_rows() {
             assert_eq!(rounded, *expected);
         }
     }
+}
+
+#[test]
+fn easy_pairs_stop_early_whoever_shares_their_batch() {
+    let bench = Bench::new();
+    let run = |size: usize, early_stop: bool| {
+        let config =
+            PgdConfig { epsilon: Magnitude::levels(4), steps: 8, early_stop, ..PgdConfig::default() };
+        let attack = config.build().expect("valid");
+        bench.whole(&attack, &options(size, TargetChoice::All), &format!("{size} {early_stop}"))
+    };
+    let ((alone, _), (together, rows)) = (run(1, true), run(64, true));
+    assert_eq!(together.cost, alone.cost, "no pair waits for another");
+    let (whole, _) = run(64, false);
+    assert_eq!((whole.cost.gradients, whole.attacks), (8 * whole.attacks, together.attacks));
+    // A pair that stands takes all steps; one that falls has a gradient for each picture up to its last.
+    let attacked: Vec<&Row> = rows.iter().filter(|row| row.attack == "pgd" && row.l2 > 0.0).collect();
+    let fallen = attacked.iter().filter(|row| row.success).count() as u64;
+    let saved = whole.cost.gradients - together.cost.gradients;
+    assert!(fallen > 5 && (fallen as usize) < attacked.len(), "{fallen} of {}", attacked.len());
+    assert!(saved > 2 * fallen, "{saved} gradients saved by {fallen} pairs");
+}
+
+/// Does nothing without a target, and a large step with one.
+struct Shy;
+
+impl Attack for Shy {
+    fn name(&self) -> &'static str {
+        "shy"
+    }
+
+    fn perturb(&self, victim: &Victim, batch: &Batch, goal: &Goal, seed: Seed) -> Tensor<4> {
+        match goal {
+            Goal::Untargeted => batch.images.clone(),
+            Goal::Targeted(_) => Step { epsilon: 0.2 }.perturb(victim, batch, goal, seed),
+        }
+    }
+
+    fn admits(&self, clean: Tensor<4>, _: Tensor<4>) -> Vec<bool> {
+        vec![true; clean.dims()[0]]
+    }
+}
+
+#[test]
+fn an_attack_that_overlooks_what_targets_reach_gives_itself_away() {
+    let bench = Bench::new();
+    let (outcome, rows) = bench.whole(&Shy, &options(4, TargetChoice::All), "shy");
+    let reached: std::collections::BTreeSet<&str> = rows
+        .iter()
+        .filter(|row| row.target.is_some() && row.success && row.clean_prediction == row.label)
+        .map(|row| row.image.as_str())
+        .collect();
+    assert!(!reached.is_empty(), "the step reaches some targets");
+    // Seven images are right unchanged, and all of them stand.
+    assert_eq!(outcome.counts.attacks["shy"].overlooked(), Some([7, reached.len()]));
 }
 
 #[test]
