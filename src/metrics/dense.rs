@@ -38,7 +38,9 @@ impl DenseRates {
         });
         let (present, absent): (Vec<usize>, Vec<usize>) = (0..classes).partition(|&class| totals[class] > 0);
         for row in rates.chunks_mut(classes.max(1)).filter(|_| !absent.is_empty()) {
-            absent.iter().for_each(|&class| row[class] = 0.0);
+            for &class in &absent {
+                row[class] = 0.0;
+            }
         }
         Self { classes, rates, present }
     }

@@ -68,7 +68,9 @@ pub(crate) fn damaged(good: impl Strategy<Value = Vec<u8>>) -> impl Strategy<Val
         (any::<Index>(), 1_usize..30).prop_map(|(at, more)| Damage::Absurd(at, more)),
     ];
     (good, prop::collection::vec(damage, 1..4)).prop_map(|(mut bytes, damages)| {
-        damages.into_iter().for_each(|damage| damage.happen(&mut bytes));
+        for damage in damages {
+            damage.happen(&mut bytes);
+        }
         bytes
     })
 }

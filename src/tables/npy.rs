@@ -258,9 +258,8 @@ mod tests {
             match read_npy(Path::new("cm.npy"), &bytes[..]) {
                 Ok(grid) => {
                     let inside = |class: u32| (class as usize) < grid.classes;
-                    prop_assert!(grid.cells.iter().all(|&(row, column, value)| {
-                        inside(row) && inside(column) && flaw(value).is_none()
-                    }));
+                    let good = grid.cells.iter().all(|cell| inside(cell.0) && inside(cell.1) && flaw(cell.2).is_none());
+                    prop_assert!(good);
                     prop_assert!(grid.classes * grid.classes <= bytes.len());
                 }
                 Err(error) => prop_assert!(error.to_string().contains("cm.npy"), "{}", error),
