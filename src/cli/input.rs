@@ -1,6 +1,8 @@
 //! What `syfar metrics` and `syfar compare` read: runs, tables and reports.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -13,6 +15,9 @@ use crate::tables::{
     Cells, ClassGroups, Columns, Kind, KnownClasses, Part, has_predictions, intersections, read_class_names,
     read_confusion, read_groups, read_predictions,
 };
+
+/// Longest report that is read: that of 100 000 classes takes less than a tenth of it.
+const LONGEST_REPORT: u64 = 1 << 29;
 
 /// How tables are to be read.
 #[derive(clap::Args)]
@@ -110,11 +115,10 @@ impl TableArguments {
     /// Reads the directory of a finished audit.
     pub fn run(&self, path: &Path) -> anyhow::Result<Loaded> {
         let layout = Layout::open(path)?;
-        let text = std::fs::read_to_string(layout.metrics()).with_context(|| {
+        let text = report_text(&layout.metrics()).with_context(|| {
             format!("{} holds no finished audit; finish it with `syfar audit ... --resume`", path.display())
         })?;
-        let report: FairnessReport =
-            serde_json::from_str(&text).with_context(|| unreadable(&layout.metrics()))?;
+        let report = audit_report(serde_json::from_str(&text), &layout.metrics())?;
         let groups = report.groups.into_iter().map(|group| ClassGroups {
             column: group.column,
             groups: group.groups,
@@ -211,8 +215,21 @@ impl TableArguments {
 
 /// The figures of a report: of `syfar metrics --json`, or the `metrics.json` of an audit.
 fn known(path: &Path) -> anyhow::Result<Known> {
-    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let json: serde_json::Value = serde_json::from_str(&text).with_context(|| unreadable(path))?;
+    let text = report_text(path).with_context(|| format!("cannot read {}", path.display()))?;
+    known_text(&text, path)
+}
+
+/// The text of a report, if it is no longer than one can be.
+fn report_text(path: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(LONGEST_REPORT + 1).read_to_string(&mut text)?;
+    let most = LONGEST_REPORT >> 20;
+    anyhow::ensure!(text.len() as u64 <= LONGEST_REPORT, "more than {most} MiB, expected a report");
+    Ok(text)
+}
+
+fn known_text(text: &str, path: &Path) -> anyhow::Result<Known> {
+    let json: serde_json::Value = serde_json::from_str(text).with_context(|| unreadable(path))?;
     if json["schema"] == METRICS_SCHEMA {
         anyhow::ensure!(json["schema_version"] == METRICS_SCHEMA_VERSION, unreadable(path));
         let document: MetricsDocument = serde_json::from_value(json).with_context(|| unreadable(path))?;
@@ -220,7 +237,7 @@ fn known(path: &Path) -> anyhow::Result<Known> {
             parts: document.parts.into_iter().map(|part| (part.name, part.figures)).collect(),
         });
     }
-    let report: FairnessReport = serde_json::from_value(json).with_context(|| unreadable(path))?;
+    let report = audit_report(serde_json::from_value(json), path)?;
     let part = |found: Option<&ConfusionFigures>| found.map(FlatFigures::of_confusion).unwrap_or_default();
     let (mut clean, mut attacked) = (part(Some(&report.clean)), part(report.untargeted.as_ref()));
     if let Some(targeted) = &report.targeted {
@@ -231,8 +248,19 @@ fn known(path: &Path) -> anyhow::Result<Known> {
         if let Some(found) = &group.untargeted {
             attacked.add_groups(&group.column, found);
         }
+        if let Some(flow) = &group.targeted {
+            attacked.add_targeted_flow(&group.column, flow);
+        }
     }
     Ok(Known { parts: vec![("clean".into(), clean), (report.attack, attacked)] })
+}
+
+/// A report of an audit whose classes and groups are all there.
+fn audit_report(found: serde_json::Result<FairnessReport>, path: &Path) -> anyhow::Result<FairnessReport> {
+    let report = found.with_context(|| unreadable(path))?;
+    let problem = "a class or group in it has a number beyond the last: the file was damaged";
+    anyhow::ensure!(report.indices_fit(), "{}: {problem}; write it again", path.display());
+    Ok(report)
 }
 
 fn unreadable(path: &Path) -> String {
@@ -241,4 +269,89 @@ fn unreadable(path: &Path) -> String {
          --json` of this version wrote",
         path.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Seed;
+    use crate::metrics::{AuditCounts, GroupColumn};
+    use crate::tables::damage::{damaged, one_of};
+    use proptest::prelude::*;
+
+    fn audit() -> FairnessReport {
+        let column =
+            GroupColumn { name: "gender".into(), of_class: ["f", "m", "f"].map(String::from).into() };
+        let counts = AuditCounts {
+            classes: ["a", "b", "c"].map(String::from).into(),
+            attack: "pgd".into(),
+            clean: [[5, 1, 0], [0, 6, 0], [1, 1, 4]].into(),
+            untargeted: Some([[2, 3, 1], [0, 4, 2], [3, 1, 2]].into()),
+            targeted: None,
+            outcomes: None,
+            groups: vec![column],
+        };
+        FairnessReport::compute(&counts, Seed::new(0), 20)
+    }
+
+    /// What `syfar metrics --json` writes.
+    fn document() -> Vec<u8> {
+        let images = [(0, 0), (0, 1), (1, 1), (1, 0), (1, 1), (0, 0)].into_iter();
+        let cells = Some(Cells::Counts(SparseMatrix::of_images(2, images)));
+        let input = Loaded {
+            name: "cm.csv".into(),
+            classes: ["a", "b"].map(String::from).into(),
+            parts: vec![LoadedPart { name: "all".into(), cells, rows: None }],
+            groups: vec![ClassGroups {
+                column: "g".into(),
+                groups: ["x", "y"].map(String::from).into(),
+                members: vec![vec![0], vec![1]],
+            }],
+        };
+        let document = super::super::measure::measure(&input, 0, Some(20)).expect("figures");
+        serde_json::to_vec_pretty(&document).expect("JSON")
+    }
+
+    #[test]
+    fn figures_come_from_the_report_of_an_audit() {
+        let text = serde_json::to_string(&audit()).expect("JSON");
+        let found = known_text(&text, Path::new("metrics.json")).expect("good");
+        let names: Vec<&str> = found.parts.iter().map(|part| part.0.as_str()).collect();
+        assert_eq!(names, ["clean", "pgd"]);
+        assert!(
+            (found.parts[0].1.get("micro_accuracy").expect("a figure").value - 15.0 / 18.0).abs() < 1e-12
+        );
+    }
+
+    #[test]
+    fn a_class_or_group_that_is_not_there_is_an_error() {
+        let whole = serde_json::to_value(audit()).expect("JSON");
+        for (place, value) in [
+            ("/groups/0/members/0/1", 7),
+            ("/groups/0/clean/class_macro/worst", 2),
+            ("/untargeted/source/worst/class", 3),
+            ("/clean/symmetry/largest_gap/to", 3),
+        ] {
+            let mut damaged = whole.clone();
+            *damaged.pointer_mut(place).expect(place) = value.into();
+            let error = known_text(&damaged.to_string(), Path::new("m.json")).err().expect(place).to_string();
+            assert!(error.contains("beyond the last") && error.contains("m.json"), "{place}: {error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn damaged_reports_are_an_answer_or_an_error(
+            bytes in damaged(one_of(vec![
+                serde_json::to_vec_pretty(&audit()).expect("JSON"),
+                document(),
+            ]))
+        ) {
+            match known_text(&String::from_utf8_lossy(&bytes), Path::new("m.json")) {
+                Ok(found) => prop_assert!(found.parts.iter().all(|part| part.1.0.iter().all(|(name, _)| !name.is_empty()))),
+                Err(error) => prop_assert!(error.to_string().contains("m.json"), "{}", error),
+            }
+        }
+    }
 }

@@ -111,26 +111,49 @@ fn measure_part(input: &Loaded, part: &LoadedPart, seed: u64, draws: u32) -> Par
         }
         None => {}
     }
-    let success = targeted(&mut report, part, classes, seed.purpose("targeted"), draws);
+    let attacked = targeted(&mut report, part, classes, seed.purpose("targeted"), draws);
     for group in &input.groups {
         let seed = seed.purpose("groups").purpose(&group.column);
-        let found = part_groups(group, dense.as_ref(), rates.as_ref(), success.as_ref(), seed, draws);
+        let found = part_groups(group, dense.as_ref(), rates.as_ref(), attacked.as_ref(), seed, draws);
         if let Some(figures) = &found.untargeted {
             report.figures.add_groups(&group.column, figures);
+        }
+        if let Some(flow) = &found.targeted {
+            report.figures.add_targeted_flow(&group.column, flow);
         }
         report.groups.push(found);
     }
     report
 }
 
-/// Adds the figures of targeted attacks, and returns their counts if there are any.
+/// Targeted attacks.
+enum Attacked {
+    /// Of images that have names.
+    Images(ImageOutcomes),
+    /// Of images that nobody can tell apart.
+    Counts(SuccessMatrix),
+}
+
+impl Attacked {
+    /// Their flow between groups, with intervals where images are known.
+    fn flow(&self, members: &[Vec<usize>]) -> GroupFlow {
+        match self {
+            Self::Images(outcomes) => GroupFlow::of_images(outcomes, members),
+            Self::Counts(counts) => {
+                GroupFlow::of(&RateMatrix::of_success(counts), members, counts.total_attempts())
+            }
+        }
+    }
+}
+
+/// Adds the figures of targeted attacks, and returns the attacks if there are any.
 fn targeted(
     report: &mut PartReport,
     part: &LoadedPart,
     classes: usize,
     seed: Seed,
     draws: u32,
-) -> Option<SuccessMatrix> {
+) -> Option<Attacked> {
     let rows = part.rows.as_ref()?;
     let attacks = || {
         rows.targeted().filter_map(|row| {
@@ -148,40 +171,40 @@ fn targeted(
         report.figures.0.push(("targeted_success".into(), figure.into()));
         return None;
     }
-    let (counts, found) = if rows.ids.is_empty() {
+    let (attacked, found) = if rows.ids.is_empty() {
         let mut counts = SuccessMatrix::new(classes);
         attacks().for_each(|(_, source, target, succeeded)| counts.add(source, target, succeeded));
         let found = TargetedFigures::of(&counts, seed, draws);
-        (counts, found)
+        (Attacked::Counts(counts), found)
     } else {
         let mut outcomes = ImageOutcomes::new(classes);
         attacks().for_each(|(row, source, target, succeeded)| {
             outcomes.add(rows.ids[row] as usize, source, target, succeeded);
         });
-        (outcomes.counts(), TargetedFigures::of_images(&outcomes, seed, draws))
+        let found = TargetedFigures::of_images(&outcomes, seed, draws);
+        (Attacked::Images(outcomes), found)
     };
     report.figures.add_targeted(&found);
     report.targeted = Some(found);
-    Some(counts)
+    Some(attacked)
 }
 
 fn part_groups(
     group: &ClassGroups,
     dense: Option<&ConfusionMatrix>,
     rates: Option<&RateMatrix>,
-    success: Option<&SuccessMatrix>,
+    attacked: Option<&Attacked>,
     seed: Seed,
     draws: u32,
 ) -> PartGroups {
-    let flow = |rates: &RateMatrix, n: u64| GroupFlow::of(rates, &group.members, n);
     PartGroups {
         column: group.column.clone(),
         groups: group.groups.clone(),
         members: group.members.clone(),
         overlap: group.overlap(),
         untargeted: dense.map(|counts| GroupFigures::of(counts, &group.members, seed, draws)),
-        flow_of_rates: rates.map(|rates| flow(rates, 0)),
-        targeted: success.map(|counts| flow(&RateMatrix::of_success(counts), counts.total_attempts())),
+        flow_of_rates: rates.map(|rates| GroupFlow::of(rates, &group.members, 0)),
+        targeted: attacked.map(|attacked| attacked.flow(&group.members)),
     }
 }
 

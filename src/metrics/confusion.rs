@@ -7,17 +7,24 @@ use std::ops::AddAssign;
 pub struct ConfusionMatrix {
     classes: usize,
     counts: Vec<u64>,
+    /// The sums of the rows, which nearly every figure needs.
+    totals: Vec<u64>,
 }
 
 impl ConfusionMatrix {
     /// No image yet.
     pub fn new(classes: usize) -> Self {
-        Self { classes, counts: vec![0; classes * classes] }
+        Self { classes, counts: vec![0; classes * classes], totals: vec![0; classes] }
     }
 
     /// From the cells row by row; `None` unless there are `K * K` of them.
     pub fn from_counts(classes: usize, counts: Vec<u64>) -> Option<Self> {
-        (classes.checked_mul(classes) == Some(counts.len())).then_some(Self { classes, counts })
+        (classes.checked_mul(classes) == Some(counts.len())).then(|| Self::of_square(classes, counts))
+    }
+
+    fn of_square(classes: usize, counts: Vec<u64>) -> Self {
+        let totals = (0..classes).map(|label| counts[label * classes..][..classes].iter().sum()).collect();
+        Self { classes, counts, totals }
     }
 
     /// Counts one image. Both classes are below `K`.
@@ -28,6 +35,7 @@ impl ConfusionMatrix {
     /// Counts some images at once. Both classes are below `K`.
     pub fn add_images(&mut self, label: usize, prediction: usize, images: u64) {
         self.counts[label * self.classes + prediction] += images;
+        self.totals[label] += images;
     }
 
     /// Number of classes `K`.
@@ -47,17 +55,17 @@ impl ConfusionMatrix {
 
     /// Number of images of one true label.
     pub fn row_total(&self, label: usize) -> u64 {
-        self.row(label).iter().sum()
+        self.totals[label]
     }
 
     /// Number of images of each true label.
-    pub fn row_totals(&self) -> Vec<u64> {
-        (0..self.classes).map(|class| self.row_total(class)).collect()
+    pub fn row_totals(&self) -> &[u64] {
+        &self.totals
     }
 
     /// Number of images.
     pub fn total(&self) -> u64 {
-        self.counts.iter().sum()
+        self.totals.iter().sum()
     }
 
     /// Number of images that were taken for what they are.
@@ -86,8 +94,8 @@ impl AddAssign<&Self> for ConfusionMatrix {
     /// Both have the same number of classes, or it panics: a mistake of the program, not of its input.
     fn add_assign(&mut self, other: &Self) {
         assert_eq!(self.classes, other.classes, "matrices of different classes cannot be merged");
-        for (count, more) in self.counts.iter_mut().zip(&other.counts) {
-            *count += more;
+        for (sums, more) in [(&mut self.counts, &other.counts), (&mut self.totals, &other.totals)] {
+            sums.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
         }
     }
 }
@@ -95,7 +103,7 @@ impl AddAssign<&Self> for ConfusionMatrix {
 #[cfg(test)]
 impl<const K: usize> From<[[u64; K]; K]> for ConfusionMatrix {
     fn from(rows: [[u64; K]; K]) -> Self {
-        Self { classes: K, counts: rows.concat() }
+        Self::of_square(K, rows.concat())
     }
 }
 

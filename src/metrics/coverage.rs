@@ -198,6 +198,40 @@ fn spreads_of_unequal_classes_are_covered() {
     all_within(0.9, 1.0, &spread_coverage([0.3, 0.45, 0.5, 0.55, 0.6, 0.6, 0.65, 0.7, 0.8, 0.9], 50));
 }
 
+/// What the split half estimates: the true accuracy of the class that half of the images point to.
+fn of_the_chosen(accuracies: [f64; 10], images: u64) -> f64 {
+    let mut rng = Seed::new(2).rng();
+    let chosen = (0..20_000).map(|_| {
+        let drawn = accuracies.map(|accuracy| binomial(&mut rng, images / 2, accuracy));
+        accuracies[(0..10).min_by_key(|&class| drawn[class]).unwrap()]
+    });
+    chosen.sum::<f64>() / 20_000.0
+}
+
+#[test]
+fn the_split_half_is_covered() {
+    let covered = |accuracies: [f64; 10], images: u64| {
+        let truth = of_the_chosen(accuracies, images);
+        part(|seed| {
+            let mut rng = seed.purpose("data").rng();
+            let rate = |accuracy: f64| Rate::of(binomial(&mut rng, images, accuracy), images);
+            holds(SourceFigures::of_rates(accuracies.map(rate).to_vec(), seed, DRAWS).worst_split_half, truth)
+        })
+    };
+    let unequal = [0.3, 0.45, 0.5, 0.55, 0.6, 0.6, 0.65, 0.7, 0.8, 0.9];
+    let near = [0.4, 0.42, 0.44, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6];
+    all_within(
+        0.91,
+        1.0,
+        &[
+            ("equal, 50", covered([0.6; 10], 50)),
+            ("unequal, 20", covered(unequal, 20)),
+            ("unequal, 100", covered(unequal, 100)),
+            ("three near each other, 50", covered(near, 50)),
+        ],
+    );
+}
+
 #[test]
 fn means_of_rates_are_covered() {
     let accuracies = [0.3_f64, 0.5, 0.6, 0.7, 0.95, 1.0];

@@ -82,7 +82,7 @@ fn balanced_rates(counts: &ConfusionMatrix) -> Vec<Vec<f64>> {
 fn redrawn(counts: &ConfusionMatrix, rates: &[Vec<f64>], seed: Seed) -> ConfusionMatrix {
     let mut rng = seed.rng();
     let mut drawn = ConfusionMatrix::new(counts.classes());
-    for (label, (row, images)) in rates.iter().zip(counts.row_totals()).enumerate() {
+    for (label, (row, images)) in rates.iter().zip(counts.row_totals().iter().copied()).enumerate() {
         let (mut left, mut chance_left) = (images, 1.0);
         for (class, &rate) in row.iter().enumerate() {
             let images = binomial(&mut rng, left, rate / chance_left);

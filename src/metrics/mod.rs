@@ -8,6 +8,7 @@ mod confusion;
 #[cfg(test)]
 mod coverage;
 mod curve;
+mod dense;
 mod difference;
 mod draws;
 mod extremes;
@@ -39,6 +40,7 @@ mod snapshot;
 mod source;
 mod sparse;
 mod spectral;
+mod split_half;
 mod spread;
 mod success;
 mod symmetry;

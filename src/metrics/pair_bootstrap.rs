@@ -49,6 +49,8 @@ pub(super) struct PairBootstrap<'a> {
 struct Rates<'a> {
     bootstrap: &'a PairBootstrap<'a>,
     pairs: Vec<Pair>,
+    /// The rate from each class into those with which it is in none of the pairs.
+    elsewhere: Vec<f64>,
 }
 
 /// Of errors, how the images of each class fall into the cells of its row and, at last, elsewhere.
@@ -111,11 +113,12 @@ impl<'a> PairBootstrap<'a> {
             }
         }
         if self.pairs.len() <= MOST_SPECTRAL_PAIRS {
-            let observed = Rates { bootstrap: self, pairs: rates().collect() };
+            let observed =
+                Rates { bootstrap: self, pairs: rates().collect(), elsewhere: self.elsewhere.clone() };
             let law = observed.law();
             let norm = |seed: Seed| {
                 let drawn = observed.drawn(&law, seed);
-                spectral::of_pairs(self.classes, drawn.iter().copied())
+                spectral::of_drawn(self.classes, &drawn)
             };
             let value = found.spectral_norm.value;
             if let Some((low, high)) =
@@ -139,7 +142,30 @@ impl<'a> PairBootstrap<'a> {
             let mass = mass.clamp(gap.abs(), 2.0 - gap.abs());
             Pair { low, high, up: 0.5 * (mass + gap), down: 0.5 * (mass - gap) }
         };
-        Rates { bootstrap: self, pairs: self.pairs.iter().zip(&self.masses).map(shrunk).collect() }
+        let pairs = self.pairs.iter().zip(&self.masses).map(shrunk).collect();
+        self.possible(Rates { bootstrap: self, pairs, elsewhere: self.elsewhere.clone() })
+    }
+
+    /// No class errs with more than all of its images. Where the errors into a class are divided between
+    /// it and their sources, it may: a class that attracts the errors of many would have to make as many.
+    /// So each pair is confused less often, by as much as the fuller one of its two rows has too much; what
+    /// was symmetric stays so.
+    fn possible<'b>(&self, mut rates: Rates<'b>) -> Rates<'b> {
+        if self.attacked.is_some() {
+            return rates;
+        }
+        let mut sums = rates.elsewhere.clone();
+        for pair in &rates.pairs {
+            sums[pair.low] += pair.up;
+            sums[pair.high] += pair.down;
+        }
+        let factors: Vec<f64> = sums.iter().map(|&sum| if sum > 1.0 { 1.0 / sum } else { 1.0 }).collect();
+        for pair in &mut rates.pairs {
+            let factor = factors[pair.low].min(factors[pair.high]);
+            (pair.up, pair.down) = (factor * pair.up, factor * pair.down);
+        }
+        rates.elsewhere.iter_mut().zip(&factors).for_each(|(rate, factor)| *rate *= factor);
+        rates
     }
 }
 
@@ -165,9 +191,9 @@ impl Rates<'_> {
         let law = |((row, &elsewhere), &images): ((&Vec<u32>, &f64), &u64)| {
             Multinomial::of(images, row.iter().map(chance).chain([elsewhere]).collect())
         };
-        let PairBootstrap { rows, elsewhere, images, attacked, .. } = self.bootstrap;
+        let PairBootstrap { rows, images, attacked, .. } = self.bootstrap;
         match attacked {
-            None => rows.iter().zip(elsewhere).zip(images).map(law).collect(),
+            None => rows.iter().zip(&self.elsewhere).zip(images).map(law).collect(),
             Some(_) => Vec::new(),
         }
     }
@@ -215,22 +241,32 @@ impl Rates<'_> {
         self.pairs.iter().enumerate().map(drawn).collect()
     }
 
-    /// Rates of redrawn images: each row is multinomial. An event elsewhere is a pair of its own.
+    /// Rates of redrawn images: each row is multinomial. An event elsewhere is a pair of its own. Only of
+    /// pairs with an event: of a hundred classes nearly all have none.
     fn drawn_rows(&self, rows: &RowLaws, seed: Seed) -> Vec<Pair> {
         let mut rng = seed.rng();
-        let mut drawn: Vec<Pair> =
-            self.pairs.iter().map(|pair| Pair { up: 0.0, down: 0.0, ..*pair }).collect();
         let bootstrap = self.bootstrap;
+        let mut counts = vec![[0_u32; 2]; bootstrap.pairs.len()];
+        let (mut touched, mut drawn) = (Vec::new(), Vec::new());
         for (class, (law, row)) in rows.iter().zip(&bootstrap.rows).enumerate() {
             let one = 1.0 / bootstrap.images[class] as f64;
-            law.draw(&mut rng, |at, events| match row.get(at) {
-                Some(&cell) if cell % 2 == 0 => drawn[cell as usize / 2].up += events as f64 * one,
-                Some(&cell) => drawn[cell as usize / 2].down += events as f64 * one,
-                None => {
+            law.draw(&mut rng, |at, events| {
+                if let Some(&cell) = row.get(at) {
+                    let pair = &mut counts[cell as usize / 2];
+                    if *pair == [0, 0] {
+                        touched.push(cell as usize / 2);
+                    }
+                    pair[cell as usize % 2] += events as u32;
+                } else {
                     drawn.extend((0..events).map(|_| Pair { low: class, high: class, up: one, down: 0.0 }));
                 }
             });
         }
+        drawn.extend(touched.into_iter().map(|at| {
+            let PairCounts { low, high, trials, .. } = bootstrap.pairs[at];
+            let [up, down] = [0, 1].map(|side| f64::from(counts[at][side]) / trials[side] as f64);
+            Pair { low, high, up, down }
+        }));
         drawn
     }
 }

@@ -84,7 +84,8 @@ impl PairedCounts {
 
     /// The images of each class drawn again.
     fn resampled(&self, rng: &mut impl Rng) -> (ConfusionMatrix, ConfusionMatrix) {
-        let totals = self.base().row_totals();
+        let base = self.base();
+        let totals = base.row_totals();
         let mut both = (ConfusionMatrix::new(self.classes), ConfusionMatrix::new(self.classes));
         // Of the class at hand: images to draw, and counts that have not had their turn.
         let (mut current, mut left, mut rest) = (usize::MAX, 0, 0);
@@ -194,7 +195,7 @@ mod tests {
         let counts = counts();
         for trial in 0..20 {
             let (base, candidate) = counts.resampled(&mut Seed::new(trial).rng());
-            assert_eq!((base.row_totals(), candidate.row_totals()), (vec![40, 40, 0], vec![40, 40, 0]));
+            assert_eq!((base.row_totals(), candidate.row_totals()), (&[40, 40, 0][..], &[40, 40, 0][..]));
             // Class 1 got the same prediction from both.
             assert_eq!(base.row(1), candidate.row(1));
             let (base, candidate) = counts.exchanged(&mut Seed::new(trial).rng());

@@ -1,5 +1,7 @@
 //! All figures of one audit.
 
+mod indices;
+
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};

@@ -2,11 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use rayon::prelude::*;
-
 use super::extremes::extremes;
-use super::noise::PairChance;
 use super::robustness::class_accuracies;
+use super::split_half::split_half;
 use super::spread::{Proportion, spread_intervals};
 use super::{ClassRate, ConfusionMatrix, Figure, Inequality, Rate};
 use crate::Seed;
@@ -25,8 +23,8 @@ pub struct SourceFigures {
     pub lowest: Option<Figure>,
     /// The worst class chosen on one half of the images and measured on the other, the mean over random
     /// halves: free of the bias of choosing and measuring on the same images, but the class is chosen on
-    /// half of them and so not always the worst. In `[0, 1]`. Has no interval; `None` without draws or
-    /// without two images of a class.
+    /// half of them and so not always the worst. In `[0, 1]`. `None` without draws or without two images
+    /// of a class.
     pub worst_split_half: Option<Figure>,
     /// Accuracy of the best class minus that of the worst, in `[0, 1]`.
     pub gap: Option<Figure>,
@@ -93,33 +91,6 @@ fn spread_values(shares: &[f64]) -> [f64; 8] {
     values
 }
 
-/// A class with at least two images, and how its right ones fall in two halves.
-struct Halves {
-    images: u64,
-    chance: PairChance,
-}
-
-fn split_half(per_class: &[Option<Rate>], seed: Seed, draws: u32) -> Option<Figure> {
-    let halves: Vec<Halves> = per_class
-        .iter()
-        .flatten()
-        .filter(|rate| rate.n >= 2)
-        .map(|rate| Halves {
-            images: rate.n,
-            chance: PairChance::of(rate.n / 2, rate.n.div_ceil(2), rate.successes),
-        })
-        .collect();
-    let images = halves.iter().map(|half| half.images).sum();
-    let worst = |draw: u32| -> Option<f64> {
-        let mut rng = seed.at(u64::from(draw)).rng();
-        let drawn: Vec<(f64, f64)> = halves.iter().map(|half| half.chance.draw(&mut rng)).collect();
-        let chosen = extremes(drawn.iter().map(|rates| Some(rates.0)))?.lowest;
-        Some(drawn[chosen].1)
-    };
-    let sum: f64 = (0..draws).into_par_iter().map(worst).collect::<Option<Vec<f64>>>()?.iter().sum();
-    (draws > 0).then(|| Figure::new(sum / f64::from(draws), images))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,19 +108,6 @@ mod tests {
     fn without_images_there_is_no_worst_class() {
         let found = SourceFigures::of(&ConfusionMatrix::new(2), Seed::new(0), 9);
         assert_eq!((found.worst, found.gap), (None, None));
-    }
-
-    // Two classes of two images: one right and one wrong, and both right. On either half the first class
-    // is chosen when its wrong image is there, and then its other image is right; otherwise both classes
-    // are right, the first of equals is chosen, and its wrong image is in the second half. So half of the
-    // splits give 1 and the others 0.
-    #[test]
-    fn the_class_is_chosen_on_one_half_and_measured_on_the_other() {
-        let found = SourceFigures::of(&[[1, 1], [0, 2]].into(), Seed::new(0), 10_000);
-        let half = found.worst_split_half.unwrap();
-        assert!((half.value - 0.5).abs() < 0.02, "{}", half.value);
-        assert_eq!(half.n, 4);
-        assert_eq!(SourceFigures::of(&[[1, 0], [0, 1]].into(), Seed::new(0), 9).worst_split_half, None);
     }
 
     #[test]

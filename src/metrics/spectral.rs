@@ -14,6 +14,9 @@ use super::rates::Pair;
 /// Relative error at which the iteration stops.
 const TOLERANCE: f64 = 1e-14;
 
+/// The same for one of many redrawn matrices, whose norms differ in the second or third digit.
+const DRAWN_TOLERANCE: f64 = 1e-6;
+
 /// Dimension of the largest Krylov space; what remains after it is a loss of digits, not of meaning.
 const MOST_STEPS: usize = 200;
 
@@ -23,14 +26,36 @@ const MANY_CELLS: usize = 50_000;
 /// Groups of rows that are multiplied side by side.
 const PARTS: usize = 16;
 
-/// The off-diagonal cells that are not 0, row by row.
-struct Cells {
-    starts: Vec<usize>,
-    columns: Vec<u32>,
-    values: Vec<f64>,
+/// Of the cells the part that has to be above 0 for all of them to be multiplied: one cell by its column
+/// takes as long as some four in a row.
+const FULL: f64 = 0.25;
+
+/// The off-diagonal cells, row by row.
+enum Cells<'a> {
+    /// Those that are not 0.
+    Some { starts: Vec<usize>, columns: Vec<u32>, values: Vec<f64> },
+    /// All of them, and 0 on the diagonal.
+    All(&'a [f64]),
 }
 
-impl Cells {
+impl<'a> Cells<'a> {
+    /// From a whole matrix with 0 on the diagonal.
+    fn of_rows(classes: usize, rates: &'a [f64]) -> Self {
+        let above = |row: &[f64]| row.iter().filter(|&&rate| rate > 0.0).count();
+        let sizes: Vec<usize> = rates.par_chunks(classes).with_min_len(PARTS).map(above).collect();
+        if sizes.iter().sum::<usize>() as f64 >= FULL * rates.len() as f64 {
+            return Self::All(rates);
+        }
+        let mut starts = vec![0; classes + 1];
+        (0..classes).for_each(|row| starts[row + 1] = starts[row] + sizes[row]);
+        let cells = || rates.iter().enumerate().filter(|&(_, &rate)| rate > 0.0);
+        Self::Some {
+            starts,
+            columns: cells().map(|(cell, _)| (cell % classes) as u32).collect(),
+            values: cells().map(|(_, &rate)| rate).collect(),
+        }
+    }
+
     /// Both directions of each pair; classes without a pair have an empty row.
     fn of(classes: usize, pairs: impl Iterator<Item = Pair> + Clone) -> Self {
         let mut starts = vec![0; classes + 1];
@@ -51,21 +76,38 @@ impl Cells {
                 }
             }
         }
-        Self { starts, columns, values }
+        Self::Some { starts, columns, values }
+    }
+
+    fn number(&self) -> usize {
+        match self {
+            Self::Some { values, .. } => values.len(),
+            Self::All(rates) => rates.len(),
+        }
     }
 
     /// `C^T C v` in one pass over the cells. The parts are always the same, so threads do not change a digit.
     fn squared_times(&self, vector: &[f64]) -> Vec<f64> {
-        let parts = if self.values.len() < MANY_CELLS { 1 } else { PARTS };
+        let parts = if self.number() < MANY_CELLS { 1 } else { PARTS };
         let rows = vector.len().div_ceil(parts);
         let part = |part: usize| {
             let mut result = vec![0.0; vector.len()];
             let ends = [part * rows, (part + 1) * rows].map(|end| end.min(vector.len()));
-            for row in self.starts[ends[0]..=ends[1]].windows(2) {
-                let (columns, values) = (&self.columns[row[0]..row[1]], &self.values[row[0]..row[1]]);
-                let cells = || columns.iter().map(|&column| column as usize).zip(values);
-                let sum: f64 = cells().map(|(column, value)| value * vector[column]).sum();
-                cells().for_each(|(column, value)| result[column] += value * sum);
+            match self {
+                Self::Some { starts, columns, values } => {
+                    for row in starts[ends[0]..=ends[1]].windows(2) {
+                        let (columns, values) = (&columns[row[0]..row[1]], &values[row[0]..row[1]]);
+                        let cells = || columns.iter().map(|&column| column as usize).zip(values);
+                        let sum: f64 = cells().map(|(column, value)| value * vector[column]).sum();
+                        cells().for_each(|(column, value)| result[column] += value * sum);
+                    }
+                }
+                Self::All(rates) => {
+                    for row in rates[ends[0] * vector.len()..ends[1] * vector.len()].chunks(vector.len()) {
+                        let sum = dot(row, vector);
+                        result.iter_mut().zip(row).for_each(|(result, value)| *result += value * sum);
+                    }
+                }
             }
             result
         };
@@ -80,8 +122,25 @@ impl Cells {
 
 /// The largest singular value of the matrix of these pairs, in `[0, K - 1]`; 0 without errors.
 pub(super) fn of_pairs(classes: usize, pairs: impl Iterator<Item = Pair> + Clone) -> f64 {
-    let cells = Cells::of(classes, pairs);
-    if cells.values.is_empty() {
+    largest_singular_value(classes, &Cells::of(classes, pairs), TOLERANCE)
+}
+
+/// The same of a whole matrix, row by row, with 0 on the diagonal.
+pub(super) fn of_rows(classes: usize, rates: &[f64]) -> f64 {
+    if classes == 0 {
+        0.0
+    } else {
+        largest_singular_value(classes, &Cells::of_rows(classes, rates), TOLERANCE)
+    }
+}
+
+/// The same of redrawn pairs, to the sixth digit.
+pub(super) fn of_drawn(classes: usize, pairs: &[Pair]) -> f64 {
+    largest_singular_value(classes, &Cells::of(classes, pairs.iter().copied()), DRAWN_TOLERANCE)
+}
+
+fn largest_singular_value(classes: usize, cells: &Cells, tolerance: f64) -> f64 {
+    if cells.number() == 0 {
         return 0.0;
     }
     let mut basis = vec![vec![1.0 / (classes as f64).sqrt(); classes]];
@@ -102,7 +161,7 @@ pub(super) fn of_pairs(classes: usize, pairs: impl Iterator<Item = Pair> + Clone
         largest = largest_eigenvalue(&diagonal, &beside);
         // The error of the eigenvalue is at most the residual, which is this length times the last entry
         // of the eigenvector of the small matrix.
-        if length * last_entry(&diagonal, &beside, largest) <= TOLERANCE * largest {
+        if length * last_entry(&diagonal, &beside, largest) <= tolerance * largest {
             break;
         }
         for value in &mut next {
@@ -114,8 +173,14 @@ pub(super) fn of_pairs(classes: usize, pairs: impl Iterator<Item = Pair> + Clone
     largest.max(0.0).sqrt()
 }
 
+/// In eight sums, which do not wait for each other.
 fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
+    let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let mut sums = [0.0; 8];
+    for (a, b) in a.iter().zip(b) {
+        (0..8).for_each(|at| sums[at] += a[at] * b[at]);
+    }
+    sums.iter().sum::<f64>() + rest_a.iter().zip(rest_b).map(|(a, b)| a * b).sum::<f64>()
 }
 
 /// The largest eigenvalue of a symmetric tridiagonal matrix, by bisection on the signs of its pivots.

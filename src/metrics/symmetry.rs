@@ -9,6 +9,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::dense::DenseRates;
 use super::noise::{Chance, Floors};
 use super::pair_bootstrap::PairBootstrap;
 use super::pairs::{Compared, PairCounts};
@@ -74,9 +75,11 @@ impl SymmetryFigures {
     /// Of errors. `None` when no two classes have images. Noise floors and intervals come from `draws`
     /// redrawn matrices each; with 0 there are none.
     pub fn of_confusion(counts: &ConfusionMatrix, seed: Seed, draws: u32) -> Option<Self> {
-        let compared = Compared::of_confusion(counts);
-        let mut found = Self::point(counts.classes(), compared.number, &compared.pairs, counts.total())?;
+        let rates = DenseRates::of(counts);
+        let found = rates.asymmetry()?;
+        let mut found = Self::of_asymmetry(&found, rates.spectral_norm(), rates.pairs(), counts.total());
         if draws > 0 {
+            let compared = Compared::of_confusion(counts);
             found.add_floors(&compared.pairs, seed, draws);
             found.add_intervals(counts.classes(), &compared.for_redrawing(), seed, draws);
         }
@@ -123,16 +126,21 @@ impl SymmetryFigures {
         PairBootstrap::of(classes, pairs, self.pairs).fill(self, seed.purpose("interval"), draws);
     }
 
-    /// The figures alone.
+    /// The figures alone, from the pairs that have events.
     pub(super) fn point(classes: usize, compared: usize, pairs: &[PairCounts], n: u64) -> Option<Self> {
         let rates: Vec<Pair> = pairs.par_iter().map(|pair| pair.rates()).collect();
         let found = Asymmetry::of_many(classes, &rates)?;
+        let spectral_norm = spectral::of_pairs(classes, rates.iter().copied());
+        Some(Self::of_asymmetry(&found, spectral_norm, compared, n))
+    }
+
+    fn of_asymmetry(found: &Asymmetry, spectral_norm: f64, pairs: usize, n: u64) -> Self {
         let Pair { low, high, up, down } = found.largest;
         let (from, to, forward, backward) =
             if up >= down { (low, high, up, down) } else { (high, low, down, up) };
         let figure = |value: f64| Figure::new(value, n);
-        Some(Self {
-            pairs: compared,
+        Self {
+            pairs,
             a1: figure(found.a1),
             a1_normalised: found.normalised().map(figure),
             largest_gap: PairGap { from, to, forward, backward, gap: figure(forward - backward) },
@@ -140,8 +148,8 @@ impl SymmetryFigures {
             penalty_evaluation: figure(found.penalty_evaluation),
             log_penalty: figure(found.log_penalty),
             frobenius_ratio: found.frobenius_ratio().map(figure),
-            spectral_norm: figure(spectral::of_pairs(classes, rates.iter().copied())),
-        })
+            spectral_norm: figure(spectral_norm),
+        }
     }
 
     pub(super) fn add_floors(&mut self, pairs: &[PairCounts], seed: Seed, draws: u32) {
@@ -163,7 +171,10 @@ pub(super) struct Asymmetry {
     pub a1: f64,
     /// Sum over pairs of `a + b`.
     mass: f64,
-    largest: Pair,
+    /// Of equal gaps that of the first pair.
+    pub largest: Pair,
+    /// The constant of the published evaluation, `1 / K`.
+    evaluation_epsilon: f64,
     pub penalty_training: f64,
     pub penalty_evaluation: f64,
     pub log_penalty: f64,
@@ -180,11 +191,12 @@ impl Asymmetry {
     }
 
     /// Of two sets of pairs.
-    fn and(self, other: &Self) -> Self {
+    pub fn and(self, other: &Self) -> Self {
         Self {
             a1: self.a1 + other.a1,
             mass: self.mass + other.mass,
-            largest: if other.largest.gap() > self.largest.gap() { other.largest } else { self.largest },
+            largest: larger(self.largest, other.largest),
+            evaluation_epsilon: self.evaluation_epsilon,
             penalty_training: self.penalty_training + other.penalty_training,
             penalty_evaluation: self.penalty_evaluation + other.penalty_evaluation,
             log_penalty: self.log_penalty + other.log_penalty,
@@ -194,34 +206,40 @@ impl Asymmetry {
 
     /// `None` when there is no pair.
     pub fn of(classes: usize, pairs: impl Iterator<Item = Pair> + Clone) -> Option<Self> {
-        let evaluation_epsilon = 1.0 / classes as f64;
-        let mut sum = Self {
+        let mut sum = Self::none(classes, pairs.clone().next()?);
+        pairs.for_each(|pair| sum.add(pair));
+        Some(sum)
+    }
+
+    /// No pair yet; the `first` one stands for all if none has an event, and is not added.
+    pub fn none(classes: usize, first: Pair) -> Self {
+        Self {
             a1: 0.0,
             mass: 0.0,
-            largest: pairs.clone().next()?,
+            largest: first,
+            evaluation_epsilon: 1.0 / classes as f64,
             penalty_training: 0.0,
             penalty_evaluation: 0.0,
             log_penalty: 0.0,
             squares: [0.0; 2],
-        };
-        for pair in pairs {
-            let (gap, mass) = (pair.gap(), pair.up + pair.down);
-            // Most pairs of most matrices have no event.
-            if mass <= 0.0 {
-                continue;
-            }
-            sum.a1 += gap;
-            sum.mass += mass;
-            sum.penalty_training += pair_penalty(pair, TRAINING_EPSILON);
-            sum.penalty_evaluation += pair_penalty(pair, evaluation_epsilon);
-            sum.log_penalty += pair_log_penalty(pair);
-            sum.squares[0] += gap * gap;
-            sum.squares[1] += mass * mass;
-            if gap > sum.largest.gap() {
-                sum.largest = pair;
-            }
         }
-        Some(sum)
+    }
+
+    /// One more pair.
+    pub fn add(&mut self, pair: Pair) {
+        let (gap, mass) = (pair.gap(), pair.up + pair.down);
+        // Most pairs of most matrices have no event.
+        if mass <= 0.0 {
+            return;
+        }
+        self.a1 += gap;
+        self.mass += mass;
+        self.penalty_training += pair_penalty(pair, TRAINING_EPSILON);
+        self.penalty_evaluation += pair_penalty(pair, self.evaluation_epsilon);
+        self.log_penalty += pair_log_penalty(pair);
+        self.squares[0] += gap * gap;
+        self.squares[1] += mass * mass;
+        self.largest = larger(self.largest, pair);
     }
 
     /// `A1` over the mass, at most 1; `None` without mass.
@@ -238,6 +256,13 @@ impl Asymmetry {
     pub fn largest_gap(&self) -> f64 {
         self.largest.gap()
     }
+}
+
+/// The pair with the larger gap; of equal gaps the first pair, in whichever order they come.
+fn larger(one: Pair, other: Pair) -> Pair {
+    let key = |pair: Pair| (pair.low, pair.high);
+    let (gap, than) = (other.gap(), one.gap());
+    if gap > than || (gap >= than && key(other) < key(one)) { other } else { one }
 }
 
 /// The penalty of Sy-FAR, the sum over pairs of `|a - b| / (a + b + epsilon) * (a + b)` with `a = C_ij`

@@ -3,6 +3,7 @@
 //! The target side of class-wise fairness goes back to the distinction of source- and target-class
 //! unfairness in Balance Adversarial Training (AAAI 2023).
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::extremes::extremes;
@@ -11,6 +12,9 @@ use super::interval::wilson;
 use super::spread::{Proportion, spread_intervals};
 use super::{ClassFigure, ClassRate, ConfusionMatrix, Figure, Rate};
 use crate::Seed;
+
+/// Columns of a matrix that are added up by one thread, so that it reads a part of each row.
+const COLUMNS_AT_ONCE: usize = 128;
 
 /// Figures of classes as the target of errors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,15 +55,12 @@ impl TargetFigures {
     pub fn of(counts: &ConfusionMatrix, seed: Seed, draws: u32) -> Self {
         let totals = counts.row_totals();
         let mut columns = vec![ColumnRates { sum: 0.0, variance: 0.0 }; counts.classes()];
-        for (label, &images) in totals.iter().enumerate().filter(|(_, images)| **images > 0) {
-            for (class, &errors) in counts.row(label).iter().enumerate().filter(|&(class, _)| class != label)
-            {
-                let rate = errors as f64 / images as f64;
-                columns[class].sum += rate;
-                columns[class].variance += rate * (1.0 - rate) / images as f64;
-            }
-        }
-        Self::of_columns(&counts.all_errors_into(), &totals, &columns, seed, draws)
+        let mut errors_into = vec![0; counts.classes()];
+        let strips = columns.par_chunks_mut(COLUMNS_AT_ONCE).zip(errors_into.par_chunks_mut(COLUMNS_AT_ONCE));
+        strips.enumerate().for_each(|(strip, (columns, errors_into))| {
+            add_columns(counts, strip * COLUMNS_AT_ONCE, columns, errors_into);
+        });
+        Self::of_columns(&errors_into, totals, &columns, seed, draws)
     }
 
     /// From the errors that end in each class, the images of each class and the rates into each class:
@@ -142,6 +143,23 @@ impl TargetFigures {
             |shares: &[f64]| [extremes(shares.iter().copied().map(Some)).map_or(0.0, |found| found.gap)];
         let [(low, high)] = spread_intervals(&proportions, values, seed, draws);
         self.exposure_gap.iter_mut().for_each(|figure| figure.set_interval(low, high));
+    }
+}
+
+/// Adds the errors into some neighbouring classes and their rates, row after row.
+fn add_columns(counts: &ConfusionMatrix, first: usize, columns: &mut [ColumnRates], errors_into: &mut [u64]) {
+    let strip = first..first + columns.len();
+    for (label, &images) in counts.row_totals().iter().enumerate().filter(|(_, images)| **images > 0) {
+        let (images, one) = (images as f64, 1.0 / images as f64);
+        let cells = &counts.row(label)[strip.clone()];
+        for (at, &errors) in
+            cells.iter().enumerate().filter(|&(at, &errors)| errors > 0 && first + at != label)
+        {
+            let rate = errors as f64 / images;
+            errors_into[at] += errors;
+            columns[at].sum += rate;
+            columns[at].variance += rate * (1.0 - rate) * one;
+        }
     }
 }
 

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::{
-    ChiSquare, ConfusionFigures, Figure, GroupFigures, Inequality, Rate, RateMatrix, SymmetryFigures,
-    TargetedFigures, named_of_rates,
+    ChiSquare, ConfusionFigures, Figure, GroupFigures, GroupFlow, Inequality, Rate, RateMatrix,
+    SymmetryFigures, TargetedFigures, named_of_rates,
 };
 
 /// One figure with what is known of its noise.
@@ -121,13 +121,17 @@ impl FlatFigures {
 
     /// Adds those of one grouping of the classes, whose names begin with that of the column.
     pub fn add_groups(&mut self, column: &str, found: &GroupFigures) {
-        let name: String =
-            column.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+        let name = prefix(column);
         self.push(format!("{name}_disparity"), found.class_macro.map(|spread| spread.disparity));
         self.push(format!("{name}_disparity_images"), found.sample_weighted.map(|spread| spread.disparity));
-        let worst = found.class_macro.and_then(|spread| found.per_group[spread.worst].class_macro);
+        let worst = found.class_macro.and_then(|spread| found.per_group.get(spread.worst)?.class_macro);
         self.push(format!("{name}_worst_group"), worst);
         self.push(format!("{name}_flow_gap"), found.flow.largest_gap.map(|gap| gap.gap));
+    }
+
+    /// Adds that of targeted attacks between the groups of one column.
+    pub fn add_targeted_flow(&mut self, column: &str, found: &GroupFlow) {
+        self.push(format!("{}_targeted_flow_gap", prefix(column)), found.largest_gap.map(|gap| gap.gap));
     }
 
     fn symmetry(&mut self, prefix: &str, found: &SymmetryFigures) {
@@ -177,6 +181,11 @@ impl<'de> Deserialize<'de> for FlatFigures {
         }
         from.deserialize_map(InOrder)
     }
+}
+
+/// The name of a column as names of figures begin with it.
+fn prefix(column: &str) -> String {
+    column.chars().map(|c| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
 }
 
 #[cfg(test)]

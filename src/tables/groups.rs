@@ -168,6 +168,7 @@ fn header(path: &Path, line: u64, record: &ByteRecord) -> Result<Vec<String>, Ta
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::damage::{damaged, gzipped, one_of};
     use proptest::prelude::*;
 
     fn read(text: &[u8]) -> Result<Vec<ClassGroups>, String> {
@@ -212,7 +213,24 @@ mod tests {
         }
     }
 
+    fn good() -> Vec<Vec<u8>> {
+        let text = "class,gender,hair\nben,m,dark\nanna,f,long | dark\n2,m,\n";
+        vec![text.into(), gzipped(text.as_bytes()), b"class;g\nanna;a\nben;b\ncarl;a\n".to_vec()]
+    }
+
     proptest! {
+        #[test]
+        fn damaged_files_are_an_answer_or_an_error(bytes in damaged(one_of(good()))) {
+            match read(&bytes) {
+                Ok(columns) => for column in columns {
+                    prop_assert_eq!(column.groups.len(), column.members.len());
+                    prop_assert!(column.members.iter().all(|classes| classes.is_sorted() && !classes.is_empty()));
+                    prop_assert!(column.members.iter().flatten().all(|&class| class < 3));
+                },
+                Err(error) => prop_assert!(error.contains("groups.csv"), "{}", error),
+            }
+        }
+
         #[test]
         fn any_bytes_are_an_answer_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = read(&bytes);

@@ -5,6 +5,8 @@
 
 mod classes;
 mod confusion;
+#[cfg(test)]
+pub(crate) mod damage;
 mod error;
 mod groups;
 mod npy;

@@ -159,6 +159,7 @@ fn half(bits: u16) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tables::damage::{damaged, one_of};
     use proptest::prelude::*;
 
     fn file(header: &str, data: &[u8]) -> Vec<u8> {
@@ -242,7 +243,29 @@ mod tests {
         }
     }
 
+    fn good() -> Vec<Vec<u8>> {
+        let floats: Vec<u8> = [0.75_f64, 0.25, 0.5, 0.5].iter().flat_map(|rate| rate.to_le_bytes()).collect();
+        vec![
+            array("|u1", "False", "(3, 3)", &[5, 0, 1, 0, 7, 0, 2, 0, 9]),
+            array(">i2", "True", "(2, 2)", &[0, 5, 0, 1, 0, 0, 0, 3]),
+            array("<f8", "False", "(2, 2)", &floats),
+        ]
+    }
+
     proptest! {
+        #[test]
+        fn damaged_files_are_an_answer_or_an_error(bytes in damaged(one_of(good()))) {
+            match read_npy(Path::new("cm.npy"), &bytes[..]) {
+                Ok(grid) => {
+                    let inside = |class: u32| (class as usize) < grid.classes;
+                    let good = grid.cells.iter().all(|cell| inside(cell.0) && inside(cell.1) && flaw(cell.2).is_none());
+                    prop_assert!(good);
+                    prop_assert!(grid.classes * grid.classes <= bytes.len());
+                }
+                Err(error) => prop_assert!(error.to_string().contains("cm.npy"), "{}", error),
+            }
+        }
+
         #[test]
         fn any_bytes_are_an_answer_or_an_error(header in prop::collection::vec(any::<u8>(), 0..200), version in 0_u8..5) {
             let mut bytes = b"\x93NUMPY".to_vec();

@@ -134,7 +134,7 @@ pub(super) fn column(at: usize, name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write as _;
+    use crate::tables::damage::gzipped;
 
     fn all(bytes: Vec<u8>) -> Result<Vec<(u64, Vec<String>)>, TableError> {
         let mut records = Records::new(Path::new("a.csv"), Box::new(io::Cursor::new(bytes)), 1 << 16)?;
@@ -146,16 +146,10 @@ mod tests {
         Ok(found)
     }
 
-    fn gzipped(text: &str) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(text.as_bytes()).expect("memory");
-        encoder.finish().expect("memory")
-    }
-
     #[test]
     fn plain_and_gzipped_with_any_separator() {
         for text in ["a,b\n\"x,y\",2\n", "a;b\n\"x,y\";2\n", "a\tb\nx,y\t2\n", "\u{feff}a,b\r\n\"x,y\",2"] {
-            for bytes in [text.as_bytes().to_vec(), gzipped(text)] {
+            for bytes in [text.as_bytes().to_vec(), gzipped(text.as_bytes())] {
                 let found = all(bytes).expect("readable");
                 assert_eq!(found[0].1, ["a", "b"]);
                 assert_eq!(found[1], (2, vec!["x,y".to_owned(), "2".to_owned()]));
@@ -176,7 +170,7 @@ mod tests {
     #[test]
     fn a_cut_gzip_file_says_so_with_the_line() {
         let text: Vec<String> = (0..20_000_u64).map(|n| format!("{},{}\n", n, n * n % 7919)).collect();
-        let whole = gzipped(&text.concat());
+        let whole = gzipped(text.concat().as_bytes());
         let error = all(whole[..whole.len() / 2].to_vec()).expect_err("cut").to_string();
         assert!(error.contains("cut off") && error.contains("a.csv, line"), "{error}");
     }

@@ -56,6 +56,7 @@ fn json_gives_the_report_back() {
     let report = FairnessReport::compute(&counts(), Seed::new(0), 0);
     let text = serde_json::to_string(&report).unwrap();
     let back: FairnessReport = serde_json::from_str(&text).unwrap();
+    assert!(back.indices_fit());
     assert_eq!((back.classes, back.groups[0].members.len()), (report.classes, 2));
     assert_eq!(back.targeted.unwrap().pairs_tried, 6);
 }

@@ -1,6 +1,7 @@
 use std::io::Cursor;
 
 use super::*;
+use crate::tables::damage::{damaged, gzipped, one_of};
 use proptest::prelude::*;
 
 fn read(text: &str) -> Result<ConfusionTable, TableError> {
@@ -93,7 +94,33 @@ fn known_classes_have_to_be_those_of_the_file() {
     assert!(wrong(b"a,b\n5,1\n0,3\n", &known(&["a", "c"])).contains("`b`, expected `c`"));
 }
 
+fn good() -> Vec<Vec<u8>> {
+    let text = ",cat,dog,eel\ncat,5,1,0\ndog,0,3,2\neel,1,0,7\n";
+    let rates = "0.75,0.25\n0.5,0.5\n";
+    vec![
+        text.into(),
+        rates.into(),
+        b"7\t1\n0\t3\n".to_vec(),
+        gzipped(text.as_bytes()),
+        gzipped(rates.as_bytes()),
+    ]
+}
+
 proptest! {
+    #[test]
+    fn damaged_files_are_an_answer_or_an_error(bytes in damaged(one_of(good()))) {
+        match read_as(&bytes, &KnownClasses::Unknown, Kind::Guess) {
+            Ok(ConfusionTable { classes, cells: Cells::Counts(matrix) }) => {
+                prop_assert_eq!(classes.len(), matrix.classes());
+            }
+            Ok(ConfusionTable { classes, cells: Cells::Rates(rates) }) => {
+                prop_assert_eq!(classes.len() * classes.len(), rates.len());
+                prop_assert!(rates.iter().all(|rate| (0.0..=1.0 + ROUNDING).contains(rate)));
+            }
+            Err(error) => prop_assert!(error.to_string().contains("cm.csv"), "{}", error),
+        }
+    }
+
     #[test]
     fn any_bytes_are_an_answer_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = read_as(&bytes, &KnownClasses::Unknown, Kind::Guess);

@@ -1,6 +1,7 @@
-use std::io::{Cursor, Write as _};
+use std::io::Cursor;
 
 use super::*;
+use crate::tables::damage::{damaged, gzipped, one_of};
 use proptest::prelude::*;
 
 fn read_bytes(bytes: &[u8], columns: &Columns, known: &KnownClasses) -> Result<Predictions, String> {
@@ -89,9 +90,7 @@ fn the_same_image_under_another_attack_or_target_is_another_row() {
 #[test]
 fn gzip_is_recognised_and_a_cut_file_is_an_error() {
     let rows: Vec<String> = (0..5000).map(|n| format!("i{n},{},{}\n", n % 7, n * n % 7)).collect();
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    encoder.write_all(format!("id,label,prediction\n{}", rows.concat()).as_bytes()).expect("memory");
-    let bytes = encoder.finish().expect("memory");
+    let bytes = gzipped(format!("id,label,prediction\n{}", rows.concat()).as_bytes());
     let read = |bytes: &[u8]| read_bytes(bytes, &Columns::default(), &KnownClasses::Unknown);
     assert_eq!(read(&bytes).expect("whole").parts[0].labels.len(), 5000);
     for length in [bytes.len() - 1, bytes.len() / 2, 20] {
@@ -100,7 +99,45 @@ fn gzip_is_recognised_and_a_cut_file_is_an_error() {
     }
 }
 
+#[test]
+fn an_absurd_class_is_an_error_and_no_memory() {
+    let error = read_text("label,prediction\n0,999999999\n").expect_err("a thousand million classes");
+    assert!(error.contains("999999999") && error.contains("told apart"), "{error}");
+}
+
+/// Good files: numbers, names, targets of two attacks with a column of groups; each also as gzip.
+fn good() -> Vec<Vec<u8>> {
+    let numbers: Vec<String> = (0..30).map(|n| format!("{n},{},{}\n", n % 4, n * n % 4)).collect();
+    let plain = [
+        format!("id,label,prediction\n{}", numbers.concat()),
+        "label;prediction\r\nanna;ben\r\n\"ben\";ben\r\n".to_owned(),
+        "id,attack,target,label,prediction,g\na,pgd,1,0,1,m\na,pgd,2,0,0,m\nb,,,2,2,f\na,x,1,0,1,m\n"
+            .to_owned(),
+    ];
+    plain.iter().flat_map(|text| [text.clone().into_bytes(), gzipped(text.as_bytes())]).collect()
+}
+
 proptest! {
+    #[test]
+    fn damaged_files_are_an_answer_or_an_error(bytes in damaged(one_of(good())), groups: bool) {
+        let groups = if groups { vec!["g".to_owned()] } else { Vec::new() };
+        let columns = Columns { groups, ..Columns::default() };
+        match read_bytes(&bytes, &columns, &KnownClasses::Unknown) {
+            Ok(found) => {
+                for part in &found.parts {
+                    prop_assert_eq!(part.labels.len(), part.predictions.len());
+                    prop_assert!(part.ids.is_empty() || part.ids.len() == part.labels.len());
+                    let targets = part.targeted().filter_map(|row| part.target(row));
+                    let mut classes = part.labels.iter().chain(&part.predictions).copied().chain(targets);
+                    prop_assert!(classes.all(|class| (class as usize) < found.classes.len()));
+                }
+                let mut members = found.groups.iter().flat_map(|group| group.members.iter().flatten());
+                prop_assert!(members.all(|&class| class < found.classes.len()));
+            }
+            Err(error) => prop_assert!(error.contains("rows.csv"), "{}", error),
+        }
+    }
+
     #[test]
     fn any_bytes_are_an_answer_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..300), zipped: bool) {
         let mut all = if zipped { vec![0x1f, 0x8b] } else { b"id,label,prediction,target,attack\n".to_vec() };

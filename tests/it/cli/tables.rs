@@ -139,13 +139,20 @@ fn predictions_of_several_attacks_are_parts() {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(rows.as_bytes()).expect("memory");
     let file = place.put("rows.csv.gz", encoder.finish().expect("memory"));
-    let found = json(&["metrics", "--predictions", text(&file), "--draws", "20"]);
+    let groups = place.put("groups.csv", "class,g\nanna,x\nben,y\n");
+    let arguments = ["--groups", text(&groups), "--draws", "20"];
+    let found = json(&[&["metrics", "--predictions", text(&file)], &arguments[..]].concat());
     let [clean, pgd] = [0, 1].map(|part| &found["parts"][part]);
     assert_eq!((&clean["name"], &pgd["name"]), (&"clean".into(), &"pgd".into()));
     assert_eq!(clean["figures"]["micro_accuracy"]["value"], 1.0);
     assert_eq!(pgd["figures"]["worst_class"]["value"], 0.5);
     assert_eq!(pgd["figures"]["targeted_success"]["value"], 0.25);
     assert!(clean["targeted"].is_null() && pgd["targeted"].is_object());
+    // Five of ten pictures of anna become ben, and none the other way.
+    let flow = &pgd["figures"]["g_targeted_flow_gap"];
+    assert_eq!(flow["value"], 0.5);
+    let [low, high] = ["low", "high"].map(|end| flow[end].as_f64().expect("images have names"));
+    assert!(0.0 < low && low < 0.5 && 0.5 < high && high < 1.0, "{low} {high}");
 }
 
 #[test]
