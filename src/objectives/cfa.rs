@@ -19,7 +19,8 @@
 use super::class_figures::restored;
 use super::config::{not_negative, scaling};
 use super::{
-    ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, TradesConfig, argmax,
+    ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, TradesConfig, Whole,
+    argmax,
 };
 use crate::Seed;
 use crate::data::Batch;
@@ -114,13 +115,13 @@ impl Objective for Cfa {
         "cfa"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+    fn attack(&self, victim: &Victim, batch: &Batch, whole: &Whole, seed: Seed) -> Pictures {
         if !self.config.margins {
-            return self.base.attack(victim, batch, seed);
+            return self.base.attack(victim, batch, whole, seed);
         }
         let radii = self.factors(self.config.margin_offset, &batch.labels);
         let radii: Vec<f32> = radii.iter().map(|factor| *factor as f32).collect();
-        self.base.attack(victim, &batch.scale_radii(&radii), seed)
+        self.base.attack(victim, &batch.scale_radii(&radii), whole, seed)
     }
 
     fn base(&self) -> Option<&dyn Objective> {

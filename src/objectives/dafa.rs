@@ -22,7 +22,7 @@ use super::class_figures::restored;
 use super::config::{at_least_one, not_negative, scaling};
 use super::{
     ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Term, TradesConfig,
-    host,
+    Whole, host,
 };
 use crate::Seed;
 use crate::data::Batch;
@@ -114,12 +114,12 @@ impl Objective for Dafa {
         "dafa"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+    fn attack(&self, victim: &Victim, batch: &Batch, whole: &Whole, seed: Seed) -> Pictures {
         if !self.config.margins || self.state.epoch < self.config.warmup_epochs {
-            return self.base.attack(victim, batch, seed);
+            return self.base.attack(victim, batch, whole, seed);
         }
         let radii: Vec<f32> = self.weights(&batch.labels).iter().map(|weight| *weight as f32).collect();
-        self.base.attack(victim, &batch.scale_radii(&radii), seed)
+        self.base.attack(victim, &batch.scale_radii(&radii), whole, seed)
     }
 
     fn base(&self) -> Option<&dyn Objective> {

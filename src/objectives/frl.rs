@@ -22,6 +22,7 @@ use super::class_figures::restored;
 use super::config::{at_least_one, not_negative, positive, scaling};
 use super::{
     ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Term, TradesConfig,
+    Whole,
 };
 use crate::Seed;
 use crate::data::Batch;
@@ -119,13 +120,13 @@ impl Objective for Frl {
         "frl"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+    fn attack(&self, victim: &Victim, batch: &Batch, whole: &Whole, seed: Seed) -> Pictures {
         if self.config.margin_rate <= 0.0 {
-            return self.base.attack(victim, batch, seed);
+            return self.base.attack(victim, batch, whole, seed);
         }
         let radius = |label: &usize| (2.0 * self.state.margins[*label]).exp().clamp(0.98, 3.0) as f32;
         let radii: Vec<f32> = batch.labels.iter().map(radius).collect();
-        self.base.attack(victim, &batch.scale_radii(&radii), seed)
+        self.base.attack(victim, &batch.scale_radii(&radii), whole, seed)
     }
 
     fn base(&self) -> Option<&dyn Objective> {

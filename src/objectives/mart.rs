@@ -15,7 +15,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::config::positive;
 use super::trades::divergence;
-use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term};
+use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term, Whole};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, Goal, cross_entropy};
 use crate::data::Batch;
@@ -65,7 +65,7 @@ impl Objective for Mart {
         "mart"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+    fn attack(&self, victim: &Victim, batch: &Batch, _whole: &Whole, seed: Seed) -> Pictures {
         let adversarial = match &self.attack {
             Some(attack) => attack.perturb(victim, batch, &Goal::Untargeted, seed),
             None => self.search.climb(victim, batch, seed, |logits| cross_entropy(logits, &batch.labels)),

@@ -13,7 +13,7 @@ use burn::tensor::Tensor;
 use burn::tensor::activation::log_softmax;
 
 use super::config::{not_negative, positive};
-use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term};
+use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term, Whole};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, Goal, cross_entropy};
 use crate::data::Batch;
@@ -71,7 +71,7 @@ impl Objective for Trades {
         "trades"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+    fn attack(&self, victim: &Victim, batch: &Batch, _whole: &Whole, seed: Seed) -> Pictures {
         let adversarial = if let Some(attack) = &self.attack {
             attack.perturb(victim, batch, &Goal::Untargeted, seed)
         } else {
