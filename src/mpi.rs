@@ -1,18 +1,21 @@
 //! Ranks that are processes of MPI: `mpirun -n N syfar-mpi train ...` (docs/cluster.md).
 //!
 //! What a rank cannot do leaves the others waiting in a collective, for ever if nobody ends them. So an error that the
-//! others do not know of, and any panic, ends the whole job.
+//! others do not know of, and any panic, ends the whole job, and so does a rank that is silent ([`patience`]).
+
+mod patience;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::mpi::Threading;
 use ::mpi::collective::SystemOperation;
 use ::mpi::datatype::PartitionMut;
 use ::mpi::topology::SimpleCommunicator;
-use ::mpi::traits::{Communicator, CommunicatorCollectives, Root};
+use ::mpi::traits::{Communicator, CommunicatorCollectives, Destination, Root, Source};
 
+use self::patience::{Waiting, Watch, Whom};
 use crate::cli::{self, Ended};
 use crate::train::Team;
 
@@ -20,18 +23,66 @@ use crate::train::Team;
 struct World {
     /// Spent in the calls below.
     nanoseconds: AtomicU64,
+    waiting: Waiting,
 }
 
-static WORLD: World = World { nanoseconds: AtomicU64::new(0) };
+static WORLD: World = World { nanoseconds: AtomicU64::new(0), waiting: Waiting::new() };
 
 impl World {
     fn timed<T>(&self, talk: impl FnOnce(&SimpleCommunicator) -> T) -> T {
         let start = Instant::now();
-        let said = talk(&SimpleCommunicator::world());
+        let world = SimpleCommunicator::world();
+        self.waiting.begin();
+        self.report(&world);
+        self.waiting.on(Whom::All);
+        let said = talk(&world);
+        self.waiting.end();
         let spent = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(spent, Ordering::Relaxed);
         said
     }
+
+    /// Each rank reports at rank 0 before an exchange: there it is known who is missing.
+    fn report(&self, world: &SimpleCommunicator) {
+        if world.rank() > 0 {
+            return world.process_at_rank(0).send(&0_u8);
+        }
+        for rank in 1..world.size() {
+            self.waiting.on(Whom::Rank(rank as usize));
+            world.process_at_rank(rank).receive::<u8>();
+        }
+    }
+
+    /// Ends the job from a second thread when a rank is silent for too long.
+    fn watch(&'static self, least: u64) {
+        let own = ::mpi::environment::processor_name().unwrap_or_default();
+        let hosts = self.gather(own.as_bytes());
+        let hosts = hosts.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        let mut watch = Watch::new(self.rank(), hosts, least);
+        std::thread::spawn(move || {
+            loop {
+                std::thread::sleep(Duration::from_secs(1));
+                if let Some(reason) = watch.look(&self.waiting) {
+                    eprintln!("{reason}");
+                    // As after a panic: this thread must not call MPI.
+                    std::process::abort();
+                }
+            }
+        });
+    }
+}
+
+/// The patience that the environment of rank 0 asks for; nothing, on all ranks, where it cannot be meant.
+fn agreed_patience(team: &dyn Team) -> Option<u64> {
+    let own = std::env::var(patience::VARIABLE).ok();
+    let said = patience::seconds(own.as_deref()).unwrap_or_else(|reason| {
+        if team.rank() == 0 {
+            eprintln!("rank 0 of {}: {reason}", team.size());
+        }
+        0
+    });
+    let first = team.broadcast(said.to_le_bytes().to_vec());
+    first.try_into().ok().map(u64::from_le_bytes).filter(|seconds| *seconds > 0)
 }
 
 impl Team for World {
@@ -116,6 +167,10 @@ fn as_rank(work: impl FnOnce(&'static dyn Team) -> Ended) -> ExitCode {
         // Not a call to MPI, since this may be any thread: whoever started the ranks ends them when one is gone.
         std::process::abort();
     }));
+    if size > 1 {
+        let Some(least) = agreed_patience(&WORLD) else { return ExitCode::from(2) };
+        WORLD.watch(least);
+    }
     match work(&WORLD) {
         // Dropping the universe waits for the other ranks, which end too.
         Ended::Together(code) => ExitCode::from(code),
@@ -138,6 +193,7 @@ mod tests {
             match role.to_str() {
                 Some("talk") => talk(team),
                 Some("panic") if team.rank() == 1 => panic!("a planted fault"),
+                Some("silence") if team.rank() == 1 => std::thread::sleep(Duration::from_secs(50)),
                 // The others wait, as they would in the middle of a step.
                 _ => drop(team.gather(&[])),
             }
@@ -160,14 +216,19 @@ mod tests {
         println!("\nrank {rank} talked");
     }
 
-    /// Three processes in a role. Ends them after a minute.
-    fn ranks(role: &str) -> Output {
+    /// Three processes in a role, with a patience in seconds. Ends them after a minute.
+    fn ranks(role: &str, patience: &str) -> Output {
         let program = std::env::current_exe().expect("path of the test program");
         Command::new("timeout")
             .args(["--kill-after=5", "60", "mpirun", "--oversubscribe", "--bind-to", "none", "-n", "3"])
             .arg(program)
             .args(["--exact", "mpi::tests::a_rank", "--nocapture"])
-            .envs([(ROLE, role), ("OMPI_ALLOW_RUN_AS_ROOT", "1"), ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1")])
+            .envs([
+                (ROLE, role),
+                (patience::VARIABLE, patience),
+                ("OMPI_ALLOW_RUN_AS_ROOT", "1"),
+                ("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1"),
+            ])
             // Containers often forbid processes to read each other's memory.
             .envs([("OMPI_MCA_btl_vader_single_copy_mechanism", "none"), ("RAYON_NUM_THREADS", "1")])
             .output()
@@ -176,7 +237,7 @@ mod tests {
 
     #[test]
     fn ranks_of_mpi_hear_each_other() {
-        let output = ranks("talk");
+        let output = ranks("talk", "60");
         let said = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
         assert_eq!(said.matches(" talked").count(), 3, "{said}");
@@ -184,9 +245,23 @@ mod tests {
 
     #[test]
     fn a_panic_of_one_rank_ends_all() {
-        let output = ranks("panic");
+        let output = ranks("panic", "60");
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(!matches!(output.status.code(), Some(0 | 124 | 137)), "{:?}\n{errors}", output.status);
         assert!(errors.contains("rank 1 of 3 has a fault") && errors.contains("a planted fault"), "{errors}");
+    }
+    #[test]
+    fn a_silent_rank_is_named_and_the_job_ends() {
+        let output = ranks("silence", "2");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!matches!(output.status.code(), Some(0 | 124 | 137)), "{:?}\n{errors}", output.status);
+        assert!(
+            errors.contains("rank 1 of 3 (") && errors.contains("silent for 2 s, and rank 0 of 3"),
+            "{errors}"
+        );
+        let output = ranks("talk", "soon");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{errors}");
+        assert_eq!(errors.matches("rank 0 of 3: SYFAR_PATIENCE=soon").count(), 1, "{errors}");
     }
 }

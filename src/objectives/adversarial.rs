@@ -6,7 +6,7 @@
 //! come back.
 
 use super::config::{not_negative, positive};
-use super::{Losses, Objective, ObjectiveConfigError, Pictures, Term};
+use super::{Losses, Objective, ObjectiveConfigError, Pictures, Term, Whole};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, Goal, RoaConfig, cross_entropy};
 use crate::data::Batch;
@@ -58,7 +58,7 @@ impl Objective for Adversarial {
         "adversarial"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+    fn attack(&self, victim: &Victim, batch: &Batch, _whole: &Whole, seed: Seed) -> Pictures {
         let adversarial = self.attack.perturb(victim, batch, &Goal::Untargeted, seed);
         Pictures { adversarial: Some(adversarial), ..Pictures::default() }
     }

@@ -16,7 +16,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::config::{not_negative, positive};
 use super::trades::divergence;
-use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term, argmax};
+use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term, Whole, argmax};
 use crate::Seed;
 use crate::attacks::cross_entropy;
 use crate::data::Batch;
@@ -63,7 +63,7 @@ impl Objective for Bat {
         "bat"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+    fn attack(&self, victim: &Victim, batch: &Batch, _whole: &Whole, seed: Seed) -> Pictures {
         let mut crossing = Crossing::new(batch);
         let climbed = |logits| cross_entropy(logits, &batch.labels);
         let show = |images: &Tensor<4>, logits| crossing.show(images, logits);

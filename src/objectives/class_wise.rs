@@ -1,7 +1,7 @@
 //! The frame of FRL, CFA, WAT and DAFA: methods that give each class weights, and some of them radii, by what
 //! they learn of the classes over the epochs.
 
-use super::{ClassFigures, Losses, Objective, Pictures};
+use super::{ClassFigures, Losses, Objective, Pictures, Whole};
 use crate::Seed;
 use crate::data::Batch;
 use crate::models::{Classifier, Victim};
@@ -44,12 +44,12 @@ impl<M: ClassMethod> Objective for ClassWise<M> {
         M::NAME
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+    fn attack(&self, victim: &Victim, batch: &Batch, whole: &Whole, seed: Seed) -> Pictures {
         let Some(radii) = self.config.radii(&self.state, &batch.labels) else {
-            return self.base.attack(victim, batch, seed);
+            return self.base.attack(victim, batch, whole, seed);
         };
         let radii: Vec<f32> = radii.iter().map(|factor| *factor as f32).collect();
-        self.base.attack(victim, &batch.scale_radii(&radii), seed)
+        self.base.attack(victim, &batch.scale_radii(&radii), whole, seed)
     }
 
     fn base(&self) -> Option<&dyn Objective> {

@@ -16,7 +16,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::config::positive;
 use super::nearby::Maker;
 use super::trades::divergence;
-use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term};
+use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term, Whole};
 use crate::Seed;
 use crate::attacks::{AttackConfig, cross_entropy};
 use crate::data::Batch;
@@ -63,7 +63,7 @@ impl Objective for Mart {
         "mart"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+    fn attack(&self, victim: &Victim, batch: &Batch, _whole: &Whole, seed: Seed) -> Pictures {
         self.maker.pictures(victim, batch, seed, |search| {
             search.climb(victim, batch, seed, |logits| cross_entropy(logits, &batch.labels))
         })

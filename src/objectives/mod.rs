@@ -52,10 +52,12 @@ pub use targeted_symmetry::{Targeted, TargetedSymmetryConfig};
 pub use trades::{Trades, TradesConfig, divergence};
 pub use wat::{Wat, WatConfig};
 
+use std::ops::Range;
+
 use burn::tensor::Tensor;
 
 use crate::Seed;
-use crate::data::Batch;
+use crate::data::{Batch, ImageId};
 use crate::models::{Classifier, Victim};
 
 /// One named part of a loss.
@@ -71,6 +73,35 @@ impl Term {
     fn new(name: &'static str, value: &Tensor<1>) -> Self {
         let value = value.clone().without_autodiff().into_scalar::<f32>();
         Self { name, value: f64::from(value) }
+    }
+}
+
+/// What is known of all pictures of a step, of which several processes that train together hold a share each.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole<'a> {
+    labels: &'a [usize],
+    ids: &'a [ImageId],
+    own: usize,
+}
+
+impl<'a> Whole<'a> {
+    /// Labels and ids of all pictures, of which this process holds those from number `own` on.
+    ///
+    /// # Panics
+    /// When there is not an id for each label.
+    pub fn new(labels: &'a [usize], ids: &'a [ImageId], own: usize) -> Self {
+        assert_eq!(labels.len(), ids.len(), "a label and an id for each picture");
+        Self { labels, ids, own }
+    }
+
+    /// One process holds all of them.
+    pub fn of(batch: &'a Batch) -> Self {
+        Self::new(&batch.labels, &batch.ids, 0)
+    }
+
+    /// Which of all pictures are those of a share.
+    fn rows_of(&self, share: &Batch) -> Range<usize> {
+        self.own..self.own + share.len()
     }
 }
 
@@ -201,9 +232,11 @@ pub trait Objective: Send {
         None
     }
 
-    /// Makes the pictures of a step. `victim` is a frozen snapshot of the student at this step.
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
-        self.base().map_or_else(Pictures::default, |base| base.attack(victim, batch, seed))
+    /// Makes the pictures of a step. `victim` is a frozen snapshot of the student at this step. Where several
+    /// processes train together, `batch` is the share of this one; what the method has to know of the other
+    /// pictures of the step is in `whole`.
+    fn attack(&self, victim: &Victim, batch: &Batch, whole: &Whole, seed: Seed) -> Pictures {
+        self.base().map_or_else(Pictures::default, |base| base.attack(victim, batch, whole, seed))
     }
 
     /// The losses of a batch on the pictures that [`Objective::attack`] made of it. A method that learns
@@ -224,7 +257,7 @@ pub trait Objective: Send {
 
     /// Both parts of a step: the loss of a batch as one number.
     fn loss(&mut self, student: &dyn Classifier, victim: &Victim, batch: &Batch, seed: Seed) -> Loss {
-        let pictures = self.attack(victim, batch, seed);
+        let pictures = self.attack(victim, batch, &Whole::of(batch), seed);
         self.loss_on(student, batch, pictures)
     }
 
@@ -241,12 +274,6 @@ pub trait Objective: Send {
     /// Whether the attack follows [`Batch::radius_scale`].
     fn scales_radius(&self) -> bool {
         self.base().is_some_and(Objective::scales_radius)
-    }
-
-    /// Whether [`Objective::attack`] looks at each picture by itself, so that several processes can make the
-    /// pictures of a batch; what concerns all of them is then left to [`Objective::losses`].
-    fn shares(&self) -> bool {
-        self.base().is_none_or(Objective::shares)
     }
 
     /// Told that an epoch is over, with what its validation found of each class if it had one.

@@ -24,7 +24,7 @@ use super::running_confusion::{MOST_CLASSES, RunningConfusion};
 use super::targeted_symmetry::TargetedSymmetry;
 use super::{
     AbsentPairs, ClassFigures, Losses, Objective, ObjectiveConfig, ObjectiveConfigError, Pictures, Reduction,
-    Sides, Symmetry, TargetedSymmetryConfig, Term,
+    Sides, Symmetry, TargetedSymmetryConfig, Term, Whole,
 };
 use crate::Seed;
 use crate::data::Batch;
@@ -137,9 +137,9 @@ impl Objective for SyFar {
         "sy-far"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
-        let mut pictures = self.base.attack(victim, batch, seed);
-        pictures.targeted.extend(self.targeted.as_ref().map(|term| term.attack(victim, batch, seed)));
+    fn attack(&self, victim: &Victim, batch: &Batch, whole: &Whole, seed: Seed) -> Pictures {
+        let mut pictures = self.base.attack(victim, batch, whole, seed);
+        pictures.targeted.extend(self.targeted.as_ref().map(|term| term.attack(victim, batch, whole, seed)));
         pictures
     }
 
@@ -170,10 +170,6 @@ impl Objective for SyFar {
             }
         }
         losses
-    }
-
-    fn shares(&self) -> bool {
-        self.targeted.is_none() && self.base.shares()
     }
 
     fn end_epoch(&mut self, validation: Option<&ClassFigures>) {

@@ -11,13 +11,16 @@
 //! with `a` the mean probability of class `j` on the pictures of class `i` that were sent there, and `b` the
 //! other way round. Partners send each other, so both directions of a pair are always known. This is an
 //! extension of the published method. It costs a second attack and a second pass in each step.
+//!
+//! Where several processes train together, partners may be in different processes: each draws the pairs of the
+//! whole batch, which follow from the pictures' ids, and attacks its own.
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use rand::Rng;
 
 use super::config::positive;
-use super::{ObjectiveConfigError, Symmetry};
+use super::{ObjectiveConfigError, Symmetry, Whole};
 use crate::Seed;
 use crate::attacks::{Attack, AttackConfig, Goal, PgdConfig};
 use crate::data::{Batch, class_tensor};
@@ -55,28 +58,35 @@ pub(super) struct TargetedSymmetry {
 /// Pictures that were made towards targets.
 #[derive(Clone, Debug)]
 pub struct Targeted {
-    /// The rows of the batch that have a partner, `M`.
+    /// The rows of the whole batch that have a partner, `M`, in ascending order.
     rows: Vec<usize>,
     /// Their targets, `M`.
     targets: Vec<usize>,
-    /// `[M, C, H, W]`.
+    /// Those of them that this process made, in the same order: `[M, C, H, W]` where it trains alone.
     images: Tensor<4>,
 }
 
 impl TargetedSymmetry {
-    /// Attacks the pictures that have a partner.
-    pub fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Targeted {
-        let pairs = partners(batch, seed.purpose("partners"));
-        let rows: Vec<usize> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
-        let targets: Vec<usize> =
-            pairs.iter().flat_map(|(a, b)| [batch.labels[*b], batch.labels[*a]]).collect();
-        let chosen = batch.select(&rows);
-        let goal = Goal::Targeted(targets.clone());
-        let images = if rows.is_empty() {
+    /// Attacks the pictures of a share that have a partner, wherever in the whole batch that is.
+    pub fn attack(&self, victim: &Victim, share: &Batch, whole: &Whole, seed: Seed) -> Targeted {
+        let pairs = partners(whole, seed.purpose("partners"));
+        let mut sent: Vec<(usize, usize)> =
+            pairs.iter().flat_map(|&(a, b)| [(a, whole.labels[b]), (b, whole.labels[a])]).collect();
+        // The student answers with the pictures of one process after those of another.
+        sent.sort_unstable();
+        let own = whole.rows_of(share);
+        let (chosen, goals): (Vec<usize>, Vec<usize>) = sent
+            .iter()
+            .filter(|(row, _)| own.contains(row))
+            .map(|(row, target)| (row - own.start, *target))
+            .unzip();
+        let chosen = share.select(&chosen);
+        let images = if goals.is_empty() {
             chosen.images
         } else {
-            self.attack.perturb(victim, &chosen, &goal, seed.purpose("targeted"))
+            self.attack.perturb(victim, &chosen, &Goal::Targeted(goals), seed.purpose("targeted"))
         };
+        let (rows, targets) = sent.into_iter().unzip();
         Targeted { rows, targets, images }
     }
 }
@@ -120,13 +130,13 @@ fn penalty(symmetry: &Symmetry, logits: Tensor<2>, labels: &[usize], targets: &[
 
 /// Matches images of different classes at random, each with at most one other. The image decides its place in
 /// the draw, so that the order of the batch does not matter.
-fn partners(batch: &Batch, seed: Seed) -> Vec<(usize, usize)> {
-    let mut rows: Vec<usize> = (0..batch.len()).collect();
-    rows.sort_by_key(|&row| (seed.at(batch.ids[row].0).rng().next_u64(), batch.ids[row]));
+fn partners(whole: &Whole, seed: Seed) -> Vec<(usize, usize)> {
+    let mut rows: Vec<usize> = (0..whole.ids.len()).collect();
+    rows.sort_by_key(|&row| (seed.at(whole.ids[row].0).rng().next_u64(), whole.ids[row]));
     let mut waiting: Vec<usize> = Vec::new();
     let mut pairs = Vec::new();
     for row in rows {
-        match waiting.iter().position(|&other| batch.labels[other] != batch.labels[row]) {
+        match waiting.iter().position(|&other| whole.labels[other] != whole.labels[row]) {
             Some(place) => pairs.push((waiting.remove(place), row)),
             None => waiting.push(row),
         }
@@ -154,18 +164,20 @@ mod tests {
     fn partners_are_of_different_classes_and_do_not_depend_on_the_order() {
         let labels = [0, 0, 1, 2, 1, 0, 3, 3, 0];
         let whole = batch(&labels);
-        let pairs = partners(&whole, Seed::new(3));
+        let pairs = partners(&Whole::of(&whole), Seed::new(3));
         assert!(pairs.iter().all(|(a, b)| labels[*a] != labels[*b]));
         let mut rows: Vec<usize> = pairs.iter().flat_map(|(a, b)| [*a, *b]).collect();
         rows.sort_unstable();
         rows.dedup();
         assert_eq!(rows.len(), 8, "one of nine is left over, and nobody has two partners");
         let backwards: Vec<usize> = (0..9).rev().collect();
-        let mirrored: Vec<(usize, usize)> =
-            partners(&whole.select(&backwards), Seed::new(3)).iter().map(|(a, b)| (8 - a, 8 - b)).collect();
+        let mirrored: Vec<(usize, usize)> = partners(&Whole::of(&whole.select(&backwards)), Seed::new(3))
+            .iter()
+            .map(|(a, b)| (8 - a, 8 - b))
+            .collect();
         assert_eq!(mirrored, pairs);
-        assert_ne!(partners(&whole, Seed::new(4)), pairs);
-        assert_eq!(partners(&batch(&[1, 1, 1]), Seed::new(3)), []);
+        assert_ne!(partners(&Whole::of(&whole), Seed::new(4)), pairs);
+        assert_eq!(partners(&Whole::of(&batch(&[1, 1, 1])), Seed::new(3)), []);
     }
 
     /// Worked by hand: 0 towards 1 succeeds with 0.2 and 0.4, 1 towards 0 with 0.1; 0 and 2 with 0.3 and 0.5.

@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::{
     AdversarialConfig, BatConfig, CfaConfig, DafaConfig, FaalConfig, FaalVariant, FrlConfig, Loss,
     MartConfig, NearbyConfig, ObjectiveConfig, Pictures, Sides, SpecNormConfig, SpecNormVariant,
-    StandardConfig, SyFarConfig, TargetedSymmetryConfig, TradesConfig, WatConfig,
+    StandardConfig, SyFarConfig, TargetedSymmetryConfig, TradesConfig, WatConfig, Whole,
 };
 use crate::Seed;
 use crate::attacks::{AttackConfig, Goal, Magnitude, PgdConfig, RoaConfig};
@@ -239,7 +239,7 @@ fn no_attack_leaves_a_trace_in_an_update() {
         let found = gradient(&loss(&config, &attacked), &attacked);
         let plain = model();
         let mut objective = config.build(SHAPE, CLASSES).expect("valid configuration");
-        let pictures = objective.attack(&Victim::new(&model()), &batch(), Seed::new(2));
+        let pictures = objective.attack(&Victim::new(&model()), &batch(), &Whole::of(&batch()), Seed::new(2));
         let expected = gradient(&objective.loss_on(&plain, &batch(), pictures), &plain);
         assert!(difference(&found, &expected) < 1e-6, "{config:?}");
     }
@@ -287,7 +287,8 @@ fn plain_losses_are_those_of_the_base() {
         let before = objective.state();
         let of = |objective: &mut dyn super::Objective| {
             let model = model();
-            let pictures: Pictures = objective.attack(&Victim::new(&model), &batch(), Seed::new(2));
+            let pictures: Pictures =
+                objective.attack(&Victim::new(&model), &batch(), &Whole::of(&batch()), Seed::new(2));
             objective.plain_loss(&model, &batch(), pictures).into_scalar::<f32>()
         };
         let found = of(objective.as_mut());

@@ -14,7 +14,7 @@ use burn::tensor::activation::log_softmax;
 
 use super::config::{not_negative, positive};
 use super::nearby::Maker;
-use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term};
+use super::{Losses, NearbyConfig, Objective, ObjectiveConfigError, Pictures, Term, Whole};
 use crate::Seed;
 use crate::attacks::{AttackConfig, cross_entropy};
 use crate::data::Batch;
@@ -67,7 +67,7 @@ impl Objective for Trades {
         "trades"
     }
 
-    fn attack(&self, victim: &Victim, batch: &Batch, seed: Seed) -> Pictures {
+    fn attack(&self, victim: &Victim, batch: &Batch, _whole: &Whole, seed: Seed) -> Pictures {
         self.maker.pictures(victim, batch, seed, |search| {
             let clean = victim.logits(batch.images.clone());
             search.climb(victim, batch, seed, |logits| divergence(clean.clone(), logits))

@@ -14,7 +14,7 @@ use crate::data::{Dataset, SyntheticConfig, write_synthetic_faces};
 use crate::models::{Architecture, Model, ModelConfig, Network, Preprocessing, Trainable};
 use crate::objectives::{
     AdversarialConfig, BatConfig, CfaConfig, DafaConfig, FaalConfig, FrlConfig, MartConfig, NearbyConfig,
-    ObjectiveConfig, SpecNormConfig, SyFarConfig, TargetedSymmetryConfig, TradesConfig, WatConfig,
+    ObjectiveConfig, SpecNormConfig, SyFarConfig, TargetedSymmetryConfig, TradesConfig, WatConfig, Whole,
 };
 use crate::run::{RunError, StopFlag};
 
@@ -246,7 +246,7 @@ fn the_perturbation_of_a_layer_has_the_length_of_a_share_of_its_weights() {
     let network = model().network;
     let batch = faces().train.batch(&[0, 1, 6, 7, 12, 13], &Device::default()).expect("pictures");
     let mut objective = adversarial().build([3, SIDE, SIDE], PEOPLE).expect("valid");
-    let pictures = objective.attack(&Victim::new(&network), &batch, Seed::new(0));
+    let pictures = objective.attack(&Victim::new(&network), &batch, &Whole::of(&batch), Seed::new(0));
     let before = values(&network);
     let step = Perturbation::find(0.01, &network, &Alone, objective.as_mut(), &batch, pictures.clone());
     assert!(values(&network) == before, "finding it changes nothing, running statistics included");

@@ -17,10 +17,10 @@ use super::weight_perturbation::Perturbation;
 use super::{TrainConfig, Validation};
 use crate::Seed;
 use crate::attacks::Attack;
-use crate::data::{Batch, DataError, Dataset, augment, epoch_batches};
+use crate::data::{Batch, DataError, Dataset, ImageId, augment, epoch_batches};
 use crate::metrics::Snapshot;
 use crate::models::{Cost, Model, ModelError, Network, Victim};
-use crate::objectives::{Loss, Objective, Pictures};
+use crate::objectives::{Loss, Objective, Pictures, Whole};
 use crate::run::{RunError, StopFlag};
 
 /// A killed training loses at most this much work.
@@ -230,19 +230,19 @@ impl<'a> Loop<'a> {
         let start = Instant::now();
         let (team, rows) = (self.job.team, &batches[self.state.step]);
         let split = &self.job.data.train;
-        let batch = split.batch(&rows[team.share(rows.len())], &self.device)?;
+        let labels: Vec<usize> = rows.iter().map(|&row| split.labels()[row]).collect();
+        let ids: Vec<ImageId> = rows.iter().map(|&row| split.ids()[row]).collect();
+        let own = team.share(rows.len());
+        let whole = Whole::new(&labels, &ids, own.start);
+        let batch = split.batch(&rows[own], &self.device)?;
         let batch = augment(&batch, &self.job.config.augment, seed.purpose("augment"));
         let network = &self.job.model.network;
         let victim = Victim::with_precision(network, self.job.config.attack_precision)
             .map_err(|error| TrainError::Config(error.to_string()))?;
-        let pictures = self.job.objective.attack(&victim, &batch, seed.purpose("attack"));
+        let pictures = self.job.objective.attack(&victim, &batch, &whole, seed.purpose("attack"));
         let rate = self.learning_rate(self.state.step, batches.len());
         // The student answers for the pictures of all ranks.
-        let batch = Batch {
-            labels: rows.iter().map(|&row| split.labels()[row]).collect(),
-            ids: rows.iter().map(|&row| split.ids()[row]).collect(),
-            ..batch
-        };
+        let batch = Batch { labels, ids, ..batch };
         let loss = self.learn(&batch, pictures, rate)?;
         if self.job.config.averaging.is_some_and(|averaging| averaging.every == AverageEvery::Step) {
             self.move_average();
@@ -422,14 +422,6 @@ fn can_share(job: &Job) -> Result<(), TrainError> {
     let (size, config) = (job.team.size(), job.config);
     if size == 1 {
         return Ok(());
-    }
-    if !job.objective.shares() {
-        let reason = format!(
-            "the targeted term of {} pairs up the pictures of a batch, which {size} ranks cannot yet do together: \
-             leave objective.targeted out, or train with one rank",
-            job.objective.name()
-        );
-        return Err(TrainError::Config(reason));
     }
     let labels = job.data.train.labels();
     let seed = job.seed.at(0).purpose("order");

@@ -1,5 +1,7 @@
 //! Training over MPI, from outside: the same numbers as one process, and what happens when a rank fails.
 
+mod hosts;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -88,6 +90,14 @@ fn two_ranks_end_in_the_weights_of_one_process() {
 /// A job is to end ten seconds after a rank has; a machine with other work gets more.
 const SOON: Duration = Duration::from_secs(30);
 
+/// Waits for the first whole checkpoint of a run.
+fn checkpoint(out: &Path) {
+    let patience = Instant::now() + Duration::from_secs(90);
+    while !out.join("checkpoints/b/state.json").exists() && Instant::now() < patience {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
 /// Starts a training of two ranks, waits for its first checkpoint, does something to it and gives what it said
 /// and how long it took to end after that.
 fn disturbed(out: &Path, epochs: &str, disturb: impl FnOnce(&Child)) -> (Output, Duration) {
@@ -96,10 +106,7 @@ fn disturbed(out: &Path, epochs: &str, disturb: impl FnOnce(&Child)) -> (Output,
         .stderr(Stdio::piped())
         .spawn()
         .expect("timeout and mpirun start");
-    let patience = Instant::now() + Duration::from_secs(90);
-    while !out.join("checkpoints/b/state.json").exists() && Instant::now() < patience {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    checkpoint(out);
     disturb(&child);
     let start = Instant::now();
     let output = child.wait_with_output().expect("it ends");

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use super::{faces, fail, succeed, syfar, text, trained};
+use rand::RngExt as _;
+use rand::seq::SliceRandom as _;
+use syfar::Seed;
+
+use super::{faces, fail, succeed, syfar, text, train, trained};
 
 /// An audit with curves in batches of three: 3 batches unchanged, 3 without a target, 8 with one, and 2 x 3 of curves.
 const CURVES: [&str; 10] = [
@@ -171,6 +176,76 @@ fn a_shard_that_is_killed_goes_on_and_nothing_is_lost_or_twice() {
     assert!(printed.contains("0 made"), "{printed}");
     succeed(&["merge", text(&out)]);
     assert_same(&whole, &out);
+}
+
+/// Runs shards of 200, two at a time, and kills those that have a delay after it; how many were killed at work.
+#[cfg(unix)]
+fn many_shards(words: &[&str], shards: &[(usize, Option<Duration>)]) -> usize {
+    let (next, killed) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let one = |index: usize, delay: Option<Duration>| {
+        let which = format!("{index}/200");
+        let mut command = syfar(&[words, &["--shard", &which]].concat());
+        let command = command.env("RAYON_NUM_THREADS", "1").stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().expect("the binary starts");
+        if let Some(delay) = delay {
+            std::thread::sleep(delay);
+            child.kill().expect("SIGKILL");
+        }
+        let ended = child.wait().expect("it ends");
+        let died = ended.code().is_none();
+        assert!(ended.success() || (died && delay.is_some()), "shard {which}: {ended}");
+        killed.fetch_add(usize::from(died), Ordering::Relaxed);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some((index, delay)) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    one(*index, *delay);
+                }
+            });
+        }
+    });
+    killed.into_inner()
+}
+
+/// Minutes of work: `cargo test --test it two_hundred -- --ignored --nocapture`.
+#[cfg(unix)]
+#[test]
+#[ignore = "200 processes, minutes"]
+fn two_hundred_shards_of_which_twenty_were_killed_merge_to_the_files_of_one_run() {
+    let place = tempfile::tempdir().expect("temporary directory");
+    let [data, run, whole, out] = ["data", "run", "whole", "out"].map(|name| place.path().join(name));
+    succeed(&["data", "synthetic-faces", "--people", "10", "--images", "10", "--out", text(&data)]);
+    let mut train = train(text(&run), &[]);
+    train[2] = text(&data);
+    succeed(&train);
+    let model = run.join("model");
+    // 20 pictures unchanged, without a target, and towards each of 9 others: 220 pieces, and the checks.
+    let more = ["--attack", "pgd", "--set", "attack.steps=20", "--set", "batch_size=1", "--targets", "all"];
+    let command =
+        |out| [&["audit", "--model", text(&model), "--data", text(&data), "--out", out][..], &more].concat();
+    succeed(&command(text(&whole)));
+    let words = command(text(&out));
+    let start = Instant::now();
+    assert_eq!(many_shards(&words, &[(1, None)]), 0);
+    let usual = start.elapsed();
+    let mut rng = Seed::new(0).rng();
+    let mut unlucky: Vec<usize> = (0..200).filter(|index| *index != 1).collect();
+    unlucky.shuffle(&mut rng);
+    unlucky.truncate(20);
+    let mut delay = |index| unlucky.contains(&index).then(|| usual.mul_f64(rng.random::<f64>()));
+    let shards: Vec<(usize, Option<Duration>)> = (0..200).map(|index| (index, delay(index))).collect();
+    let killed = many_shards(&words, &shards);
+    let early = fail(1, &["merge", text(&out)]);
+    assert!(early.contains("pieces are missing"), "{early}");
+    let again: Vec<(usize, Option<Duration>)> = unlucky.iter().map(|index| (*index, None)).collect();
+    assert_eq!(many_shards(&words, &again), 0);
+    let all = start.elapsed();
+    succeed(&["merge", text(&out)]);
+    assert_same(&whole, &out);
+    println!(
+        "one shard took {usual:?}, all {all:?}; {killed} of 20 were killed at work, and what was merged said: {early}"
+    );
 }
 
 #[test]
