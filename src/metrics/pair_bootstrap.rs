@@ -49,8 +49,6 @@ pub(super) struct PairBootstrap<'a> {
 struct Rates<'a> {
     bootstrap: &'a PairBootstrap<'a>,
     pairs: Vec<Pair>,
-    /// The rate from each class into those with which it is in none of the pairs.
-    elsewhere: Vec<f64>,
 }
 
 /// Of errors, how the images of each class fall into the cells of its row and, at last, elsewhere.
@@ -113,8 +111,7 @@ impl<'a> PairBootstrap<'a> {
             }
         }
         if self.pairs.len() <= MOST_SPECTRAL_PAIRS {
-            let observed =
-                Rates { bootstrap: self, pairs: rates().collect(), elsewhere: self.elsewhere.clone() };
+            let observed = Rates { bootstrap: self, pairs: rates().collect() };
             let law = observed.law();
             let norm = |seed: Seed| {
                 let drawn = observed.drawn(&law, seed);
@@ -142,30 +139,7 @@ impl<'a> PairBootstrap<'a> {
             let mass = mass.clamp(gap.abs(), 2.0 - gap.abs());
             Pair { low, high, up: 0.5 * (mass + gap), down: 0.5 * (mass - gap) }
         };
-        let pairs = self.pairs.iter().zip(&self.masses).map(shrunk).collect();
-        self.possible(Rates { bootstrap: self, pairs, elsewhere: self.elsewhere.clone() })
-    }
-
-    /// No class errs with more than all of its images. Where the errors into a class are divided between
-    /// it and their sources, it may: a class that attracts the errors of many would have to make as many.
-    /// So each pair is confused less often, by as much as the fuller one of its two rows has too much; what
-    /// was symmetric stays so.
-    fn possible<'b>(&self, mut rates: Rates<'b>) -> Rates<'b> {
-        if self.attacked.is_some() {
-            return rates;
-        }
-        let mut sums = rates.elsewhere.clone();
-        for pair in &rates.pairs {
-            sums[pair.low] += pair.up;
-            sums[pair.high] += pair.down;
-        }
-        let factors: Vec<f64> = sums.iter().map(|&sum| if sum > 1.0 { 1.0 / sum } else { 1.0 }).collect();
-        for pair in &mut rates.pairs {
-            let factor = factors[pair.low].min(factors[pair.high]);
-            (pair.up, pair.down) = (factor * pair.up, factor * pair.down);
-        }
-        rates.elsewhere.iter_mut().zip(&factors).for_each(|(rate, factor)| *rate *= factor);
-        rates
+        Rates { bootstrap: self, pairs: self.pairs.iter().zip(&self.masses).map(shrunk).collect() }
     }
 }
 
@@ -191,9 +165,9 @@ impl Rates<'_> {
         let law = |((row, &elsewhere), &images): ((&Vec<u32>, &f64), &u64)| {
             Multinomial::of(images, row.iter().map(chance).chain([elsewhere]).collect())
         };
-        let PairBootstrap { rows, images, attacked, .. } = self.bootstrap;
+        let PairBootstrap { rows, elsewhere, images, attacked, .. } = self.bootstrap;
         match attacked {
-            None => rows.iter().zip(&self.elsewhere).zip(images).map(law).collect(),
+            None => rows.iter().zip(elsewhere).zip(images).map(law).collect(),
             Some(_) => Vec::new(),
         }
     }
