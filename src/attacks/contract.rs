@@ -20,6 +20,28 @@ const COUNT: usize = 6;
 
 /// All attacks, small.
 fn table() -> Vec<AttackConfig> {
+    in_the_l1_ball().into_iter().chain(elsewhere()).collect()
+}
+
+fn in_the_l1_ball() -> [AttackConfig; 4] {
+    let (norm, epsilon) = (Norm::L1, "12".parse::<Magnitude>().expect("a magnitude"));
+    let (apgd, apgd_t) = (ApgdConfig::default(), ApgdTConfig::default());
+    let (square, autoattack) = (SquareConfig::default(), AutoAttackConfig::default());
+    [
+        AttackConfig::Apgd(ApgdConfig { norm, epsilon: epsilon.clone(), ..apgd }),
+        AttackConfig::ApgdT(ApgdTConfig {
+            norm,
+            epsilon: epsilon.clone(),
+            loss: Loss::Ce,
+            targets: 2,
+            ..apgd_t
+        }),
+        AttackConfig::Square(SquareConfig { norm, epsilon: epsilon.clone(), ..square }),
+        AttackConfig::Autoattack(AutoAttackConfig { norm, epsilon, ..autoattack }),
+    ]
+}
+
+fn elsewhere() -> Vec<AttackConfig> {
     let pgd = PgdConfig { step_size: Some(Magnitude::levels(2)), steps: 4, ..PgdConfig::default() };
     let roa = RoaConfig { height: 6, width: 5, stride: 3, steps: 4, ..RoaConfig::default() };
     let l2 = PgdConfig {
@@ -31,20 +53,12 @@ fn table() -> Vec<AttackConfig> {
     let momentum = MomentumConfig { step_size: Some(Magnitude::levels(2)), ..MomentumConfig::default() };
     let fgsm = FgsmConfig::default();
     let apgd = ApgdConfig::default();
-    let l1: Magnitude = "12".parse().expect("a magnitude");
     let (fab, wide) = (FabConfig::default(), "200".parse::<Magnitude>().expect("a magnitude"));
     let apgd_t = ApgdTConfig { targets: 2, ..ApgdTConfig::default() };
     vec![
-        AttackConfig::Apgd(ApgdConfig { norm: Norm::L1, epsilon: l1.clone(), ..apgd.clone() }),
         AttackConfig::Apgd(ApgdConfig { norm: Norm::L2, epsilon: l2.epsilon.clone(), ..apgd.clone() }),
         AttackConfig::Apgd(ApgdConfig { loss: Loss::Dlr, restarts: 2, ..apgd.clone() }),
         AttackConfig::Apgd(apgd),
-        AttackConfig::ApgdT(ApgdTConfig {
-            norm: Norm::L1,
-            epsilon: l1.clone(),
-            loss: Loss::Ce,
-            ..apgd_t.clone()
-        }),
         AttackConfig::ApgdT(ApgdTConfig { norm: Norm::L2, epsilon: l2.epsilon.clone(), ..apgd_t.clone() }),
         AttackConfig::ApgdT(ApgdTConfig { loss: Loss::Ce, ..apgd_t }),
         AttackConfig::Autoattack(AutoAttackConfig::default()),
@@ -52,11 +66,6 @@ fn table() -> Vec<AttackConfig> {
             version: Version::Plus,
             norm: Norm::L2,
             epsilon: l2.epsilon.clone(),
-            ..AutoAttackConfig::default()
-        }),
-        AttackConfig::Autoattack(AutoAttackConfig {
-            norm: Norm::L1,
-            epsilon: l1.clone(),
             ..AutoAttackConfig::default()
         }),
         // Wide, because only what lies within the budget is judged.
@@ -69,7 +78,6 @@ fn table() -> Vec<AttackConfig> {
             epsilon: l2.epsilon.clone(),
             ..SquareConfig::default()
         }),
-        AttackConfig::Square(SquareConfig { norm: Norm::L1, epsilon: l1.clone(), ..SquareConfig::default() }),
         AttackConfig::Fgsm(FgsmConfig { norm: Norm::L2, epsilon: l2.epsilon.clone(), ..fgsm.clone() }),
         AttackConfig::Fgsm(FgsmConfig { random_start: true, ..fgsm.clone() }),
         AttackConfig::Fgsm(fgsm),

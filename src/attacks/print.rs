@@ -261,7 +261,7 @@ mod tests {
         assert_agrees(&found, &texture, |moved| non_printability(moved, &grid, &palette));
     }
 
-    /// What `scripts/parity/worn.py` writes: PyTorch's values and gradients, in its float64.
+    /// What `scripts/parity/worn.py` writes: values and gradients of `PyTorch`, in its float64.
     #[derive(serde::Deserialize)]
     struct Reference {
         total_variation: Term,

@@ -21,7 +21,7 @@ const DRAWS: u64 = 20;
 const TRACED: usize = 8;
 /// Most successes of one search whose pictures are kept to be looked at.
 const KEPT: usize = 64;
-/// Classes that are tried as a target of an image that stands, the nearest ones: as many as AutoAttack tries.
+/// Classes that are tried as a target of an image that stands, the nearest ones: as many as `AutoAttack` tries.
 const TARGETS: usize = 9;
 /// Steps of the two attacks that compare losses.
 const COMPARED_STEPS: usize = 30;
