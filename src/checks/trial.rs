@@ -95,11 +95,11 @@ impl<'a> Trial<'a> {
         let labels = &self.probe.batch.labels;
         let nearest: Vec<Vec<usize>> =
             clean.iter().zip(labels).map(|(logits, &label)| others(logits, label)).collect();
-        let mut left = outcome.standing.clone();
-        for rank in 0..TARGETS.min(self.victim().classes() - 1) {
+        let tried = 0..TARGETS.min(self.victim().classes() - 1);
+        let left = tried.fold(outcome.standing.clone(), |left, rank| {
             let targets = left.iter().map(|&row| nearest[row][rank]).collect();
-            left = self.unreached(attack.as_ref(), &left, targets);
-        }
+            self.unreached(attack.as_ref(), &left, targets)
+        });
         Some(outcome.standing.len() - left.len())
     }
 
