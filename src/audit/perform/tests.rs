@@ -145,12 +145,12 @@ fn easy_pairs_stop_early_whoever_shares_their_batch() {
     assert_eq!(together.cost, alone.cost, "no pair waits for another");
     let (whole, _) = run(64, false);
     assert_eq!((whole.cost.gradients, whole.attacks), (8 * whole.attacks, together.attacks));
-    // A pair that stands takes all steps; one that falls has a gradient for each picture up to its last.
+    // Three pairs are reached unchanged and some more on the way; a pair that stands takes all steps.
     let attacked: Vec<&Row> = rows.iter().filter(|row| row.attack == "pgd" && row.l2 > 0.0).collect();
-    let fallen = attacked.iter().filter(|row| row.success).count() as u64;
-    let saved = whole.cost.gradients - together.cost.gradients;
-    assert!(fallen > 5 && (fallen as usize) < attacked.len(), "{fallen} of {}", attacked.len());
-    assert!(saved > 2 * fallen, "{saved} gradients saved by {fallen} pairs");
+    let fallen = attacked.iter().filter(|row| row.success).count();
+    assert!(fallen > 0 && fallen < attacked.len(), "{fallen} of {}", attacked.len());
+    let least = 8 * (attacked.len() - fallen) as u64;
+    assert!((least..whole.cost.gradients).contains(&together.cost.gradients), "{:?}", together.cost);
 }
 
 /// Does nothing without a target, and a large step with one.
