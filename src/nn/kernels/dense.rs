@@ -222,10 +222,12 @@ impl Kernel for MatrixGradient<'_> {
     unsafe fn run<L: Lanes>(self) {
         let [rows, inputs, outputs] = self.sizes;
         let columns = self.columns.len();
+        // Rows of one block, packed as one panel.
+        let block = L::ROWS.min(L::N);
         for first in (0..rows).step_by(DEPTH) {
             let depth = DEPTH.min(rows - first);
             let product = RowProduct {
-                rows: 0,
+                rows: block,
                 depth,
                 columns,
                 a_row: 1,
@@ -240,8 +242,8 @@ impl Kernel for MatrixGradient<'_> {
                 let (left, right) = (self.scratch, self.scratch.add(DEPTH * L::N));
                 let gradient = self.gradient.as_ptr().add(first * outputs + self.columns.start);
                 pack::<L>(gradient, (depth, columns, outputs), right, depth * L::N);
-                for row in (0..inputs).step_by(L::ROWS) {
-                    let rows = L::ROWS.min(inputs - row);
+                for row in (0..inputs).step_by(block) {
+                    let rows = block.min(inputs - row);
                     let input = self.input.as_ptr().add(first * inputs + row);
                     pack::<L>(input, (depth, rows, inputs), left, 0);
                     let to = self.to.at(row * outputs + self.columns.start);
