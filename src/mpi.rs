@@ -1,7 +1,7 @@
 //! Ranks that are processes of MPI: `mpirun -n N syfar-mpi train ...` (docs/cluster.md).
 //!
 //! What a rank cannot do leaves the others waiting in a collective, for ever if nobody ends them. So an error that the
-//! others do not know of, and any panic, ends the whole job, and so does a rank that is silent ([`patience`]).
+//! others do not know of, and any panic, ends the whole job, and so does a rank that is silent (`patience`).
 
 mod patience;
 
