@@ -27,3 +27,8 @@ pub mod train;
 pub mod watch;
 
 pub use seed::{Seed, stable_hash};
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -55,14 +55,20 @@ fn drawn(rates: &RateMatrix, images: u64, seed: Seed) -> ConfusionMatrix {
 
 /// Ten classes; `rate(i, j)` for `i != j`.
 fn truth(rate: impl Fn(usize, usize) -> f64) -> RateMatrix {
-    let mut rates = vec![0.0; 100];
-    for i in 0..10 {
-        for j in (0..10).filter(|&j| j != i) {
-            rates[10 * i + j] = rate(i, j);
+    truth_of(10, rate)
+}
+
+fn truth_of(classes: usize, rate: impl Fn(usize, usize) -> f64) -> RateMatrix {
+    let mut rates = vec![0.0; classes * classes];
+    for i in 0..classes {
+        let mut errors = 0.0;
+        for j in (0..classes).filter(|&j| j != i) {
+            rates[classes * i + j] = rate(i, j);
+            errors += rate(i, j);
         }
-        rates[11 * i] = 1.0 - (0..10).filter(|&j| j != i).map(|j| rates[10 * i + j]).sum::<f64>();
+        rates[(classes + 1) * i] = 1.0 - errors;
     }
-    RateMatrix::from_rates(10, rates.into_iter().map(Some).collect()).unwrap()
+    RateMatrix::from_rates(classes, rates.into_iter().map(Some).collect()).unwrap()
 }
 
 /// Half of the images of every class are taken for any other class.
@@ -127,6 +133,21 @@ fn outstanding() -> RateMatrix {
     })
 }
 
+/// Forty classes of which nine images in ten are taken for any other one.
+fn many_guessing() -> RateMatrix {
+    truth_of(40, |_, _| 0.9 / 39.0)
+}
+
+/// Forty classes; nine images in ten of most are taken for one of four, which err less.
+fn many_attracted() -> RateMatrix {
+    let attracted = [0.4, 0.25, 0.15, 0.1];
+    truth_of(40, |i, j| match (i % 10, j % 10) {
+        (0, _) => 0.5 / 39.0,
+        (_, 0) => attracted[j / 10],
+        _ => 0.0,
+    })
+}
+
 #[test]
 #[ignore = "a minute; prints the table of docs/metrics.md"]
 fn the_table_of_symmetry() {
@@ -136,6 +157,8 @@ fn the_table_of_symmetry() {
         ("half 4 to 1", half_asymmetric(), [20, 100]),
         ("attracting", attracting(), [20, 100]),
         ("outstanding", outstanding(), [20, 100]),
+        ("40 classes, guessing", many_guessing(), [2, 20]),
+        ("40 classes, attracted", many_attracted(), [2, 20]),
     ] {
         for images in sizes {
             println!("{name}, {images}:");
@@ -147,6 +170,11 @@ fn the_table_of_symmetry() {
 #[test]
 fn asymmetries_of_a_symmetric_truth_are_covered() {
     all_within(0.92, 1.0, &symmetry_coverage(&guessing(), 20));
+}
+
+#[test]
+fn asymmetries_of_many_classes_with_two_images_are_covered() {
+    all_within(0.92, 1.0, &symmetry_coverage(&many_guessing(), 2));
 }
 
 #[test]

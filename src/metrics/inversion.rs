@@ -40,7 +40,7 @@ const KEPT: [f64; 2] = [3.0, 2.0];
 const KEPT_SCALES: [f64; 8] = [0.4, 0.6, 0.75, 0.85, 1.0, 1.15, 1.3, 1.5];
 
 /// Parts of the mass of a pair by which its two sides may differ.
-const EVEN: [f64; 9] = [0.08, 0.16, 0.24, 0.32, 0.4, 0.5, 0.6, 0.75, 0.9];
+const EVEN: [f64; 10] = [0.08, 0.16, 0.24, 0.32, 0.4, 0.5, 0.6, 0.75, 0.9, 1.0];
 
 /// How a possible truth follows from the observed differences.
 #[derive(Clone, Copy, Debug)]

@@ -2,11 +2,13 @@
 //! not by percentiles.
 //!
 //! A possible truth divides the mass `C_ij + C_ji` of every pair in another way; the masses are those that
-//! explain the counts of all pairs best (see [`super::mass`]). Redrawing is stratified by class: the images
-//! of a class are drawn again from its row, so its errors compete.
+//! explain the counts of all pairs best (see [`super::mass`]). In a second kind of truths the smaller rate of
+//! a pair stays and the larger one is nearer to it, since the first kind does not look at whether the errors of
+//! a class sum to more than 1. Redrawing is stratified by class: the images of a class are drawn again from
+//! its row, so its errors compete.
 
-use super::SymmetryFigures;
 use super::binomial::binomial;
+use super::{Figure, SymmetryFigures};
 use rand::RngExt;
 
 use super::inversion::{Shrinkage, Truth, intervals};
@@ -26,12 +28,20 @@ const MOST_SPECTRAL_PAIRS: usize = 50_000;
 /// Number of figures that come from the families.
 const FIGURES: usize = 7;
 
+/// Multiples of the observed differences in truths whose smaller rates are the observed ones.
+const LOWERED: [f64; 8] = [0.6, 0.75, 0.85, 0.93, 1.0, 1.08, 1.2, 1.35];
+
+/// A floor that is reached so often does not exclude a symmetric truth: one side of 95 %.
+const SYMMETRIC: f64 = 0.025;
+
 /// An attack on an image: its cell, and whether it succeeded.
 type CellOutcome = (u32, bool);
 
 /// The pairs and the images that they share.
 pub(super) struct PairBootstrap<'a> {
     classes: usize,
+    /// Classes that are compared with each other.
+    with_images: f64,
     pairs: &'a [PairCounts],
     /// The mass behind the counts of each pair.
     masses: Vec<f64>,
@@ -49,6 +59,8 @@ pub(super) struct PairBootstrap<'a> {
 struct Rates<'a> {
     bootstrap: &'a PairBootstrap<'a>,
     pairs: Vec<Pair>,
+    /// Whether the pairs without an event in the data can have one.
+    elsewhere: bool,
 }
 
 /// Of errors, how the images of each class fall into the cells of its row and, at last, elsewhere.
@@ -71,7 +83,8 @@ impl<'a> PairBootstrap<'a> {
         let others = (f64::from(8 * compared as u32 + 1).sqrt() - 1.0) / 2.0;
         let elsewhere = |row: &Vec<u32>| empty_rate * (others - row.len() as f64).max(0.0);
         let elsewhere = rows.iter().map(elsewhere).collect();
-        Self { classes, pairs, masses, images, rows, elsewhere, attacked: None }
+        let with_images = others + 1.0;
+        Self { classes, with_images, pairs, masses, images, rows, elsewhere, attacked: None }
     }
 
     /// Of targeted attacks: an image is drawn again with all attacks on it.
@@ -88,14 +101,12 @@ impl<'a> PairBootstrap<'a> {
         Self { attacked: Some(attacked), ..Self::of(classes, pairs, pairs.len()) }
     }
 
-    /// Puts the intervals into the figures of the same pairs.
+    /// Puts the intervals into the figures of the same pairs, which have their floors.
     pub fn fill(&self, found: &mut SymmetryFigures, seed: Seed, draws: u32) {
         let rates = || self.pairs.iter().map(|pair| pair.rates());
         let Some(observed) = values(self.classes, rates()) else { return };
-        let family =
-            |of: Vec<Shrinkage>| of.into_iter().map(|shrinkage| self.truth(shrinkage)).collect::<Vec<_>>();
-        let families: Vec<_> = Shrinkage::families().into_iter().map(family).collect();
-        let ends = intervals(observed, &families, seed, draws);
+        let ends = intervals(observed, &self.families(), seed, draws);
+        let bounds = self.bounds(found);
         let figures = [
             Some(&mut found.a1),
             found.a1_normalised.as_mut(),
@@ -105,13 +116,13 @@ impl<'a> PairBootstrap<'a> {
             Some(&mut found.log_penalty),
             found.frobenius_ratio.as_mut(),
         ];
-        for (figure, ends) in figures.into_iter().zip(ends) {
+        for ((figure, (low, high)), (may_be_zero, most)) in figures.into_iter().zip(ends).zip(bounds) {
             if let Some(figure) = figure {
-                figure.set_interval(ends.0, ends.1);
+                figure.set_interval(if may_be_zero { 0.0 } else { low }, high.min(most));
             }
         }
         if self.pairs.len() <= MOST_SPECTRAL_PAIRS {
-            let observed = Rates { bootstrap: self, pairs: rates().collect() };
+            let observed = Rates { bootstrap: self, pairs: rates().collect(), elsewhere: true };
             let law = observed.law();
             let norm = |seed: Seed| {
                 let drawn = observed.drawn(&law, seed);
@@ -124,6 +135,35 @@ impl<'a> PairBootstrap<'a> {
                 found.spectral_norm.set_interval(low.max(0.0), high);
             }
         }
+    }
+
+    /// Of each figure, whether it may be 0, which is what the floor tests exactly (all of them are 0 for a
+    /// symmetric truth alone), and the most it can be: the errors of a class sum to at most 1.
+    fn bounds(&self, found: &SymmetryFigures) -> [(bool, f64); FIGURES] {
+        let may_be_zero = |figure: Option<&Figure>| {
+            figure.and_then(|figure| figure.noise).is_some_and(|floor| floor.p_value > SYMMETRIC)
+        };
+        let summed = may_be_zero(Some(&found.a1));
+        let normalised = may_be_zero(found.a1_normalised.as_ref());
+        let gap = may_be_zero(Some(&found.largest_gap.gap));
+        let most = if self.attacked.is_none() { self.with_images } else { f64::INFINITY };
+        [
+            (summed, most),
+            (normalised, 1.0),
+            (gap, 1.0),
+            (summed, most),
+            (summed, most),
+            (summed, f64::INFINITY),
+            (normalised, 1.0),
+        ]
+    }
+
+    fn families(&self) -> Vec<Vec<Rates<'_>>> {
+        let divided = Shrinkage::families()
+            .into_iter()
+            .map(|family| family.into_iter().map(|shrinkage| self.truth(shrinkage)).collect());
+        let lowered = LOWERED.iter().map(|&factor| self.lowered(factor)).collect();
+        divided.chain([lowered]).collect()
     }
 
     fn truth(&self, shrinkage: Shrinkage) -> Rates<'_> {
@@ -139,7 +179,22 @@ impl<'a> PairBootstrap<'a> {
             let mass = mass.clamp(gap.abs(), 2.0 - gap.abs());
             Pair { low, high, up: 0.5 * (mass + gap), down: 0.5 * (mass - gap) }
         };
-        Rates { bootstrap: self, pairs: self.pairs.iter().zip(&self.masses).map(shrunk).collect() }
+        let pairs = self.pairs.iter().zip(&self.masses).map(shrunk).collect();
+        Rates { bootstrap: self, pairs, elsewhere: true }
+    }
+
+    /// The smaller rate of each pair as observed and the larger one nearer to it, so no class errs more often
+    /// than observed. Of classes that attract the errors of many the other truths say too little: with the
+    /// errors divided between both sides such a class would have to err more than always.
+    fn lowered(&self, factor: f64) -> Rates<'_> {
+        let nearer = |own: f64, other: f64| {
+            if own > other { (other + factor * (own - other)).min(1.0) } else { own }
+        };
+        let lower = |counts: &PairCounts| {
+            let Pair { low, high, up, down } = counts.rates();
+            Pair { low, high, up: nearer(up, down), down: nearer(down, up) }
+        };
+        Rates { bootstrap: self, pairs: self.pairs.iter().map(lower).collect(), elsewhere: false }
     }
 }
 
@@ -163,6 +218,7 @@ impl Rates<'_> {
             if cell.is_multiple_of(2) { pair.up } else { pair.down }
         };
         let law = |((row, &elsewhere), &images): ((&Vec<u32>, &f64), &u64)| {
+            let elsewhere = if self.elsewhere { elsewhere } else { 0.0 };
             Multinomial::of(images, row.iter().map(chance).chain([elsewhere]).collect())
         };
         let PairBootstrap { rows, elsewhere, images, attacked, .. } = self.bootstrap;

@@ -98,6 +98,15 @@ struct State {
     pair: (Vec<f64>, Vec<f64>),
 }
 
+impl State {
+    /// Whether it is of so many classes.
+    fn fits(&self, classes: usize) -> bool {
+        let (u, v) = &self.pair;
+        self.errors.iter().all(|&(prediction, label, _)| prediction.max(label) < classes)
+            && (u.is_empty() && v.is_empty() || u.len() == classes && v.len() == classes)
+    }
+}
+
 /// An objective with the spectral term.
 pub struct SpecNorm {
     variant: SpecNormVariant,
@@ -189,8 +198,12 @@ impl Objective for SpecNorm {
     }
 
     fn restore(&mut self, state: &serde_json::Value) -> Result<(), String> {
-        self.state = serde_json::from_value(state["spec_norm"].clone())
+        let found: State = serde_json::from_value(state["spec_norm"].clone())
             .map_err(|error| format!("the state of spec-norm cannot be used ({error})"))?;
+        if !found.fits(self.classes) {
+            return Err(format!("the state of spec-norm is not of {} classes", self.classes));
+        }
+        self.state = found;
         self.base.restore(&state["base"])
     }
 }
@@ -353,8 +366,14 @@ mod tests {
         let weights = objective.original(&logits, &labels);
         assert!((weights[0] - 2.01).abs() < 1e-9, "the pair that is confused most: {weights:?}");
         assert!((weights[3] - 0.01).abs() < 1e-9, "a pair that is not: {weights:?}");
+        let weights_of_three = objective.state();
         objective.restore(&state).expect("its own state");
         assert_eq!(objective.state(), state);
         assert!(objective.restore(&serde_json::json!({"spec_norm": 3})).is_err());
+        let of_two = SpecNormConfig::default().build([3, 16, 16], 2).expect("valid");
+        for mut other in [of_two, SpecNormConfig::default().build([3, 16, 16], 4).expect("valid")] {
+            let error = other.restore(&weights_of_three).expect_err("of three classes");
+            assert!(error.contains("is not of"), "{error}");
+        }
     }
 }

@@ -8,6 +8,7 @@ mod data;
 mod doctor;
 mod experiment;
 mod page;
+mod precision;
 mod resume;
 mod shards;
 mod tables;

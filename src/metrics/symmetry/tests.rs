@@ -104,3 +104,29 @@ fn every_figure_of_symmetry_gets_a_noise_floor() {
         close(noise.expected + noise.excess, figure.value);
     }
 }
+
+#[test]
+fn intervals_stay_inside_the_range_of_their_figures() {
+    let mut counts = ConfusionMatrix::new(6);
+    (0..6).for_each(|class| counts.add_images(class, 0, 2));
+    let found = SymmetryFigures::of_confusion(&counts, Seed::new(0), 200).unwrap();
+    assert!((found.a1.value - 5.0).abs() < 1e-12);
+    assert!(found.a1.high.unwrap() <= 6.0, "six classes err at most always: {:?}", found.a1);
+    assert!(
+        (found.a1_normalised.unwrap().high.unwrap() - 1.0).abs() < 1e-12,
+        "wholly one-sided truths are possible"
+    );
+}
+
+#[test]
+fn what_chance_explains_may_be_zero() {
+    // Forty classes of two images, each taken for the next two.
+    let mut counts = ConfusionMatrix::new(40);
+    (0..40).flat_map(|class| [1, 7].map(|step| (class, (class * 3 + step) % 40))).for_each(|(i, j)| {
+        if i != j {
+            counts.add_images(i, j, 1);
+        }
+    });
+    let found = SymmetryFigures::of_confusion(&counts, Seed::new(0), 200).unwrap();
+    assert!(found.a1.noise.unwrap().p_value > 0.05 && found.a1.low.unwrap() < 1e-12, "{:?}", found.a1);
+}
