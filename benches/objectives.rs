@@ -37,7 +37,7 @@ fn terms(criterion: &mut Criterion) {
         for (name, sides) in [("both sides", Sides::Both), ("larger side", Sides::Larger)] {
             let epsilon = 1.0 / classes as f64;
             let (absent_pairs, reduction) = (AbsentPairs::Skip, Reduction::PerClass);
-            let symmetry = Symmetry { epsilon, absent_pairs, reduction, sides };
+            let symmetry = Symmetry { epsilon, absent_pairs, reduction, sides, temperature: 1.0 };
             group.bench_function(BenchmarkId::new(name, classes), |bencher| {
                 bencher.iter(|| {
                     let leaf = Tensor::<2>::from_data(logits.clone(), &Device::default());

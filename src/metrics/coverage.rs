@@ -237,7 +237,6 @@ fn of_the_chosen(accuracies: [f64; 10], images: u64) -> f64 {
 }
 
 #[test]
-#[ignore = "coverage of the split half; its bounds are not settled"]
 fn the_split_half_is_covered() {
     let covered = |accuracies: [f64; 10], images: u64| {
         let truth = of_the_chosen(accuracies, images);
@@ -250,7 +249,7 @@ fn the_split_half_is_covered() {
     let unequal = [0.3, 0.45, 0.5, 0.55, 0.6, 0.6, 0.65, 0.7, 0.8, 0.9];
     let near = [0.4, 0.42, 0.44, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6, 0.6];
     all_within(
-        0.91,
+        0.88,
         1.0,
         &[
             ("equal, 50", covered([0.6; 10], 50)),

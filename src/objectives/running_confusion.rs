@@ -12,7 +12,7 @@
 use burn::tensor::{Tensor, TensorData};
 
 use super::host;
-use super::soft_confusion::{Symmetry, present_classes, soft_confusion_rows};
+use super::soft_confusion::{Symmetry, present_classes};
 
 /// Most classes for which a matrix is kept: 4 MB of numbers, and a checkpoint of about 20 MB.
 pub(super) const MOST_CLASSES: usize = 1024;
@@ -34,7 +34,7 @@ impl RunningConfusion {
     /// The penalty of a batch, `[1]`, whose rows are remembered: logits `[N, K]` and `N` labels.
     pub fn penalty(&mut self, symmetry: &Symmetry, logits: Tensor<2>, labels: &[usize]) -> Tensor<1> {
         let present = present_classes(labels);
-        let live = soft_confusion_rows(logits, labels, &present);
+        let live = symmetry.rows(logits, labels, &present);
         let (device, shape) = (live.device().without_autodiff(), live.dims());
         let constant = |values: Vec<f32>| Tensor::<2>::from_data(TensorData::new(values, shape), &device);
         let now: Vec<f32> = host(&live).into_iter().map(|value| value as f32).collect();
@@ -103,6 +103,7 @@ mod tests {
         absent_pairs: AbsentPairs::Skip,
         reduction: Reduction::PerClass,
         sides: Sides::Both,
+        temperature: 1.0,
     };
 
     fn logits(rows: &[[f32; 3]]) -> Tensor<2> {

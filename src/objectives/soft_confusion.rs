@@ -7,13 +7,18 @@
 //! L_sym = sum over i < j of |a - b| / (a + b + eps) * (a + b),    a = C_ij, b = C_ji
 //! ```
 //!
-//! that is, each gap |a - b| times a gate s / (s + eps) with s = a + b. Three choices are ours:
+//! that is, each gap |a - b| times a gate s / (s + eps) with s = a + b. Four choices are ours:
 //!
 //! - **Absent classes.** In a batch, many classes have no image. For a pair with one class absent the
 //!   published code takes the missing rate as 0, so its term punishes every confusion into that class:
 //!   not an asymmetry. Here such a pair is left out by default.
 //! - **Reduction.** Rows of `C` sum to one, so the sum over pairs grows with the number of rows. Divided
 //!   by the rows that are present it stays in [0, 1] and one weight suits 10 classes and 40.
+//! - **Temperature.** The softmax of a network whose probabilities can be believed is symmetric whatever the
+//!   classes: for equally frequent classes with densities `p_i` the mean of `p(j | x)` over class `i` is
+//!   the integral of `p_i p_j / sum_k p_k`, the same both ways. Cross-entropy already leads there, while
+//!   the predictions of the same network may be as asymmetric as can be. A temperature below 1 brings `C` near to what is
+//!   predicted.
 //! - **Cost.** Only rows of classes in the batch are formed: `O(batch^2 + batch x K)`, never `K^2`.
 
 use burn::tensor::activation::softmax;
@@ -66,6 +71,8 @@ pub struct Symmetry {
     pub reduction: Reduction,
     /// Which rates move.
     pub sides: Sides,
+    /// What logits are divided by before the softmax, above 0; 1 as published.
+    pub temperature: f64,
 }
 
 impl Symmetry {
@@ -76,13 +83,32 @@ impl Symmetry {
     /// - `labels`: `N`
     pub fn penalty(&self, logits: Tensor<2>, labels: &[usize]) -> Tensor<1> {
         let present = present_classes(labels);
-        let rows = soft_confusion_rows(logits, labels, &present);
+        let rows = self.rows(logits, labels, &present);
         let mut total = self.among(&rows, &present);
         if self.absent_pairs == AbsentPairs::AsZero {
             let outside = rows.clone() * columns_outside(&present, &rows);
             total = total + gated(outside.clone(), outside, self.epsilon).sum();
         }
         self.reduce(total, present.len())
+    }
+
+    /// The soft confusion matrix of the classes that are present, `[P, K]`.
+    pub(super) fn rows(&self, logits: Tensor<2>, labels: &[usize], present: &[usize]) -> Tensor<2> {
+        let device = logits.device().without_autodiff();
+        let mut weights = vec![0.0_f32; present.len() * labels.len()];
+        for (row, class) in present.iter().enumerate() {
+            let count = labels.iter().filter(|label| *label == class).count();
+            for (column, _) in labels.iter().enumerate().filter(|(_, label)| *label == class) {
+                weights[row * labels.len() + column] = 1.0 / count as f32;
+            }
+        }
+        let average = TensorData::new(weights, [present.len(), labels.len()]);
+        Tensor::<2>::from_data(average, &device).matmul(self.probabilities(logits))
+    }
+
+    /// What is averaged: `[N, K]`.
+    pub(super) fn probabilities(&self, logits: Tensor<2>) -> Tensor<2> {
+        softmax(logits.div_scalar(self.temperature), 1)
     }
 
     /// The terms of the pairs of classes in the batch, summed. `rows` are those of `present`: `[P, K]`.
@@ -129,20 +155,6 @@ pub(super) fn present_classes(labels: &[usize]) -> Vec<usize> {
     classes.into_iter().collect()
 }
 
-/// Mean softmax of each present class: `[P, K]`.
-pub(super) fn soft_confusion_rows(logits: Tensor<2>, labels: &[usize], present: &[usize]) -> Tensor<2> {
-    let device = logits.device().without_autodiff();
-    let mut weights = vec![0.0_f32; present.len() * labels.len()];
-    for (row, class) in present.iter().enumerate() {
-        let count = labels.iter().filter(|label| *label == class).count();
-        for (column, _) in labels.iter().enumerate().filter(|(_, label)| *label == class) {
-            weights[row * labels.len() + column] = 1.0 / count as f32;
-        }
-    }
-    let average = TensorData::new(weights, [present.len(), labels.len()]);
-    Tensor::<2>::from_data(average, &device).matmul(softmax(logits, 1))
-}
-
 /// 1 in the columns of the classes without an image, 0 elsewhere: `[1, K]`.
 fn columns_outside(present: &[usize], rows: &Tensor<2>) -> Tensor<2> {
     let classes = rows.dims()[1];
@@ -157,6 +169,7 @@ fn columns_outside(present: &[usize], rows: &Tensor<2>) -> Tensor<2> {
 mod tests {
     use super::*;
     use burn::tensor::Device;
+    use rand::RngExt;
 
     /// Logits whose softmax is the given rows.
     fn logits(probabilities: &[[f32; 3]]) -> Tensor<2> {
@@ -170,7 +183,8 @@ mod tests {
         absent: AbsentPairs,
         reduction: Reduction,
     ) -> f64 {
-        let symmetry = Symmetry { epsilon: 0.1, absent_pairs: absent, reduction, sides: Sides::Both };
+        let symmetry =
+            Symmetry { epsilon: 0.1, absent_pairs: absent, reduction, sides: Sides::Both, temperature: 1.0 };
         let value = f64::from(symmetry.penalty(logits(probabilities), labels).into_scalar::<f32>());
         let larger = Symmetry { sides: Sides::Larger, ..symmetry };
         let other = f64::from(larger.penalty(logits(probabilities), labels).into_scalar::<f32>());
@@ -233,6 +247,7 @@ mod tests {
         absent_pairs: AbsentPairs::Skip,
         reduction: Reduction::Sum,
         sides: Sides::Both,
+        temperature: 1.0,
     };
 
     fn leaf(values: &[f32]) -> Tensor<2> {
@@ -243,19 +258,60 @@ mod tests {
     #[test]
     fn gradient_agrees_with_finite_differences() {
         let values: Vec<f32> = ROWS.iter().flatten().map(|p| p.ln()).collect();
-        let at = |values: &[f32]| PUBLISHED.penalty(leaf(values).without_autodiff(), &[0, 1, 2]);
-        let leaf = leaf(&values);
-        let loss = PUBLISHED.penalty(leaf.clone(), &[0, 1, 2]);
-        let gradient = leaf.grad(&loss.backward()).expect("the penalty depends on the logits");
-        for (index, found) in gradient.try_to_vec_as::<f32>().expect("f32").into_iter().enumerate() {
-            let moved = |delta: f32| {
-                let mut moved = values.clone();
-                moved[index] += delta;
-                at(&moved).into_scalar::<f32>()
-            };
-            let expected = (moved(1e-2) - moved(-1e-2)) / 2e-2;
-            assert!((found - expected).abs() < 2e-3, "{index}: {found} {expected}");
+        for temperature in [1.0, 0.4] {
+            let symmetry = Symmetry { temperature, ..PUBLISHED };
+            let at = |values: &[f32]| symmetry.penalty(leaf(values).without_autodiff(), &[0, 1, 2]);
+            let leaf = leaf(&values);
+            let loss = symmetry.penalty(leaf.clone(), &[0, 1, 2]);
+            let gradient = leaf.grad(&loss.backward()).expect("the penalty depends on the logits");
+            for (index, found) in gradient.try_to_vec_as::<f32>().expect("f32").into_iter().enumerate() {
+                let moved = |delta: f32| {
+                    let mut moved = values.clone();
+                    moved[index] += delta;
+                    at(&moved).into_scalar::<f32>()
+                };
+                let expected = (moved(1e-2) - moved(-1e-2)) / 2e-2;
+                assert!((found - expected).abs() < 2e-3, "{temperature}, {index}: {found} {expected}");
+            }
         }
+    }
+
+    #[test]
+    fn a_low_temperature_compares_predictions() {
+        let images = [[0.45, 0.55, 0.0001], [0.6, 0.3, 0.1], [0.3, 0.6, 0.1], [0.1, 0.2, 0.7]];
+        let cold = Symmetry { temperature: 0.005, ..PUBLISHED };
+        let found = cold.penalty(logits(&images), &[0, 0, 1, 2]).into_scalar::<f32>();
+        // One of the two images of class 0 is taken for class 1, none the other way.
+        assert!((found - 0.5 * 0.5 / 0.6).abs() < 1e-4, "{found}");
+    }
+
+    /// Probabilities that can be believed are symmetric already, the predictions made from them are not.
+    #[test]
+    fn the_posterior_of_even_classes_is_symmetric_and_its_predictions_are_not() {
+        let (classes, places) = (5, 40);
+        let mut rng = crate::Seed::new(7).rng();
+        // Density of each class over the places that there are.
+        let density: Vec<Vec<f64>> = (0..classes)
+            .map(|_| {
+                let masses: Vec<f64> = (0..places).map(|_| rng.random::<f64>().powi(3)).collect();
+                let sum: f64 = masses.iter().sum();
+                masses.iter().map(|mass| mass / sum).collect()
+            })
+            .collect();
+        let rate = |of: &dyn Fn(usize, usize) -> f64, i: usize, j: usize| -> f64 {
+            (0..places).map(|x| density[i][x] * of(j, x)).sum()
+        };
+        let posterior = |j: usize, x: usize| density[j][x] / density.iter().map(|p| p[x]).sum::<f64>();
+        let prediction = |j: usize, x: usize| {
+            let likeliest = (0..classes).max_by(|&a, &b| density[a][x].total_cmp(&density[b][x]));
+            f64::from(u8::from(likeliest == Some(j)))
+        };
+        let asymmetry = |of: &dyn Fn(usize, usize) -> f64| -> f64 {
+            let pairs = (0..classes).flat_map(|i| (0..i).map(move |j| (i, j)));
+            pairs.map(|(i, j)| (rate(of, i, j) - rate(of, j, i)).abs()).sum()
+        };
+        assert!(asymmetry(&posterior) < 1e-12, "{}", asymmetry(&posterior));
+        assert!(asymmetry(&prediction) > 0.1, "{}", asymmetry(&prediction));
     }
 
     /// With respect to the rates: `d/da = s/(s+eps) + (a-b) eps/(s+eps)^2` for the larger, and for the

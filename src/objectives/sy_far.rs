@@ -15,8 +15,8 @@
 //!
 //! Options that the paper does not have: pairs with an absent class are left out, the sum is divided by the
 //! classes present, only the larger rate of a pair is pushed (`sides`), rows are remembered over batches
-//! (`running_decay`), targeted attacks are compared too (`targeted`), and the weight rises over the first
-//! epochs (`warmup_epochs`). Batches in which most pairs meet are an option of the trainer
+//! (`running_decay`), the softmax is sharpened (`temperature`), targeted attacks are compared too
+//! (`targeted`), and the weight rises over the first epochs (`warmup_epochs`). Batches in which most pairs meet are an option of the trainer
 //! (`train.order = "class-balanced"`).
 
 use super::config::{not_negative, positive};
@@ -49,6 +49,10 @@ pub struct SyFarConfig {
     pub reduction: Reduction,
     /// `both` rates of a pair move, as published, or the `larger` alone.
     pub sides: Sides,
+    /// What logits are divided by before the softmax of the penalty, above 0; where absent 1, as published.
+    /// Below 1 the confusion matrix is nearer to that of the predictions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
     /// Share of a remembered row that a new batch leaves, in [0, 1); where absent, as published, batches are
     /// judged by themselves. Up to 1024 classes. Pairs with a class that was seen before then count, whatever
     /// `absent_pairs` says.
@@ -70,6 +74,7 @@ impl Default for SyFarConfig {
             absent_pairs: AbsentPairs::default(),
             reduction: Reduction::default(),
             sides: Sides::default(),
+            temperature: None,
             running_decay: None,
             targeted: None,
             base: Box::new(ObjectiveConfig::Adversarial(super::AdversarialConfig::default())),
@@ -92,6 +97,7 @@ impl SyFarConfig {
                 absent_pairs: self.absent_pairs,
                 reduction: self.reduction,
                 sides: self.sides,
+                temperature: positive("temperature", self.temperature.unwrap_or(1.0))?,
             },
             running: self.running_decay.map(|decay| running(decay, classes)).transpose()?,
             targeted: self.targeted.as_ref().map(|targeted| targeted.build(input_shape)).transpose()?,

@@ -15,7 +15,6 @@
 //! Where several processes train together, partners may be in different processes: each draws the pairs of the
 //! whole batch, which follow from the pictures' ids, and attacks its own.
 
-use burn::tensor::activation::softmax;
 use burn::tensor::{Tensor, TensorData};
 use rand::Rng;
 
@@ -106,7 +105,8 @@ impl Targeted {
 /// another there is the way back.
 fn penalty(symmetry: &Symmetry, logits: Tensor<2>, labels: &[usize], targets: &[usize]) -> Tensor<1> {
     let device = logits.device().without_autodiff();
-    let reached = softmax(logits, 1).gather(1, class_tensor(targets, &device).unsqueeze_dim::<2>(1));
+    let reached =
+        symmetry.probabilities(logits).gather(1, class_tensor(targets, &device).unsqueeze_dim::<2>(1));
     let mut ways: Vec<(usize, usize)> =
         labels.iter().zip(targets).map(|(label, target)| (*label.min(target), *label.max(target))).collect();
     ways.sort_unstable();
@@ -191,6 +191,7 @@ mod tests {
             absent_pairs: AbsentPairs::Skip,
             reduction: Reduction::PerClass,
             sides: Sides::Both,
+            temperature: 1.0,
         };
         let found = penalty(&symmetry, logits, &[0, 0, 1, 0, 2], &[1, 1, 0, 2, 0]).into_scalar::<f32>();
         let expected = f32::midpoint(0.2 * 0.4 / 0.5, 0.2 * 0.8 / 0.9);
