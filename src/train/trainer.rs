@@ -240,6 +240,9 @@ impl<'a> Loop<'a> {
         let victim = Victim::with_precision(network, self.job.config.attack_precision)
             .map_err(|error| TrainError::Config(error.to_string()))?;
         let pictures = self.job.objective.attack(&victim, &batch, &whole, seed.purpose("attack"));
+        // Its filters take several times the memory of the network, and the update needs its own.
+        let cost = victim.cost();
+        drop(victim);
         let rate = self.learning_rate(self.state.step, batches.len());
         // The student answers for the pictures of all ranks.
         let batch = Batch { labels, ids, ..batch };
@@ -250,7 +253,7 @@ impl<'a> Loop<'a> {
         let seconds = start.elapsed().as_secs_f64();
         self.state.step += 1;
         self.state.seconds += seconds;
-        self.state.sums.add(&batch.labels, &loss, whole_cost(team, victim.cost()), seconds);
+        self.state.sums.add(&batch.labels, &loss, whole_cost(team, cost), seconds);
         observer.step(&StepReport {
             epoch: self.state.epoch + 1,
             epochs: self.job.config.epochs,
