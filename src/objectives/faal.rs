@@ -158,7 +158,8 @@ fn sums(values: &[f64], labels: &[usize], classes: usize) -> Vec<f64> {
     sums
 }
 
-/// How exactly the logarithm of the multiplier is found: far above the distance of numbers near 600, far below what weights show.
+/// How exactly the logarithm of the multiplier is found: far above the distance of numbers near 600, far
+/// below what weights show.
 const STEP: f64 = 1e-12;
 
 /// The distribution `p` over classes that maximises `sum_c p_c gain_c` such that `KL(uniform || p)` is at

@@ -17,8 +17,8 @@
 //! - **Temperature.** The softmax of a network whose probabilities can be believed is symmetric whatever the
 //!   classes: for equally frequent classes with densities `p_i` the mean of `p(j | x)` over class `i` is
 //!   the integral of `p_i p_j / sum_k p_k`, the same both ways. Cross-entropy already leads there, while
-//!   the predictions of the same network may be as asymmetric as can be. A temperature below 1 brings `C` near to what is
-//!   predicted.
+//!   the predictions of the same network may be as asymmetric as can be. A temperature below 1 brings `C`
+//!   near to what is predicted.
 //! - **Cost.** Only rows of classes in the batch are formed: `O(batch^2 + batch x K)`, never `K^2`.
 
 use burn::tensor::activation::softmax;

@@ -16,8 +16,8 @@
 //! Options that the paper does not have: pairs with an absent class are left out, the sum is divided by the
 //! classes present, only the larger rate of a pair is pushed (`sides`), rows are remembered over batches
 //! (`running_decay`), the softmax is sharpened (`temperature`), targeted attacks are compared too
-//! (`targeted`), and the weight rises over the first epochs (`warmup_epochs`). Batches in which most pairs meet are an option of the trainer
-//! (`train.order = "class-balanced"`).
+//! (`targeted`), and the weight rises over the first epochs (`warmup_epochs`). Batches in which most pairs
+//! meet are an option of the trainer (`train.order = "class-balanced"`).
 
 use super::config::{not_negative, positive};
 use super::running_confusion::{MOST_CLASSES, RunningConfusion};

@@ -129,8 +129,8 @@ mod tests {
         asymmetry A1n (0 to 1)                0.583 [0.332, 0.777] (chance 0.129, p 0.005) n 30                 0.067 n 30
         asymmetry A1 (sum)                    1.400 [0.807, 1.741] (chance 0.310, p 0.005) n 30                 0.100 n 30
         largest gap                           0.800 [0.343, 0.991] (chance 0.235, p 0.005) n 30, Łucja > ben_o  0.100 n 30, Łucja > ben_o
-        Sy-FAR penalty, eps 0.1               1.292 [0.861, 1.587] n 30                                         0.083 n 30
-        Sy-FAR penalty, eps 1/K               1.096 [0.722, 1.328] n 30                                         0.060 n 30
+        Sy-FAR penalty, eps 0.1               1.292 [0.842, 1.587] n 30                                         0.083 n 30
+        Sy-FAR penalty, eps 1/K               1.096 [0.691, 1.328] n 30                                         0.060 n 30
 
         Targeted attack
         pairs tried                           5 of 6                                                            5 of 6
@@ -200,8 +200,8 @@ mod tests {
         asymmetry A1n (0 to 1)                0.583 [0.332, 0.777] (chance 0.129, p 0.005) n 30
         asymmetry A1 (sum)                    1.400 [0.807, 1.741] (chance 0.310, p 0.005) n 30
         largest gap                           0.800 [0.343, 0.991] (chance 0.235, p 0.005) n 30, Łucja > ben_o
-        Sy-FAR penalty, eps 0.1               1.292 [0.861, 1.587] n 30
-        Sy-FAR penalty, eps 1/K               1.096 [0.722, 1.328] n 30
+        Sy-FAR penalty, eps 0.1               1.292 [0.842, 1.587] n 30
+        Sy-FAR penalty, eps 1/K               1.096 [0.691, 1.328] n 30
 
         Targeted attack
         pairs tried                           5 of 6
