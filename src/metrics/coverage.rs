@@ -149,7 +149,7 @@ fn many_attracted() -> RateMatrix {
 }
 
 #[test]
-#[ignore = "a minute; prints the table of docs/metrics.md"]
+#[ignore = "some minutes; prints the table of docs/metrics.md"]
 fn the_table_of_symmetry() {
     for (name, rates, sizes) in [
         ("guessing", guessing(), [20, 100]),

@@ -137,7 +137,7 @@ impl<'a> PairBootstrap<'a> {
         }
     }
 
-    /// Of each figure, whether it may be 0, which is what the floor tests exactly (all of them are 0 for a
+    /// Of each figure, whether it may be 0, which is what the floor tests (all of them are 0 for a
     /// symmetric truth alone), and the most it can be: the errors of a class sum to at most 1.
     fn bounds(&self, found: &SymmetryFigures) -> [(bool, f64); FIGURES] {
         let may_be_zero = |figure: Option<&Figure>| {

@@ -210,6 +210,24 @@ mod tests {
     }
 
     #[test]
+    fn the_temperature_reaches_the_penalty_and_must_be_positive() {
+        let of = |temperature| {
+            let base = Box::new(ObjectiveConfig::Standard(StandardConfig {}));
+            let config = SyFarConfig { temperature, base, ..SyFarConfig::default() };
+            config.build([3, 16, 16], 3).map(|objective| objective.symmetry.temperature)
+        };
+        assert_eq!(of(None).ok(), Some(1.0));
+        assert_eq!(of(Some(0.2)).ok(), Some(0.2));
+        for wrong in [0.0, -1.0, f64::NAN] {
+            let error = of(Some(wrong)).expect_err("not a temperature").to_string();
+            assert!(error.contains("temperature"), "{error}");
+        }
+        // Files of programs that did not know the key stay the same.
+        let json = serde_json::to_value(SyFarConfig::default()).expect("JSON");
+        assert!(json.get("temperature").is_none(), "{json}");
+    }
+
+    #[test]
     fn the_weight_rises_over_the_first_epochs_and_a_resumed_training_knows_where_it_was() {
         let mut objective = objective();
         for expected in [0.0, 0.5, 1.0, 1.0] {
