@@ -25,7 +25,7 @@ use rayon::iter::{IntoParallelRefMutIterator, ParallelIterator};
 use super::ascent::Ascent;
 use super::config::{at_least_one, at_most_one};
 use super::loss::Loss;
-use super::projection::{distance, onto_ball};
+use super::projection::{distance, onto_ball, sign};
 use super::threat::{gaussian, host};
 use super::{Attack, AttackConfigError, Goal, Magnitude, Norm, ThreatModel};
 use crate::Seed;
@@ -430,11 +430,6 @@ impl Path {
             if sparser { rules.epsilon } else { (self.step_size / 1.5).max(rules.epsilon / 10.0) };
         sparser
     }
-}
-
-/// -1, 0 or 1.
-fn sign(value: f32) -> f32 {
-    if value == 0.0 { 0.0 } else { value.signum() }
 }
 
 /// How many values differ.

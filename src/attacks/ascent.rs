@@ -14,6 +14,7 @@ use super::threat::host;
 use super::{Goal, Norm};
 use crate::data::{Batch, class_tensor};
 use crate::models::Victim;
+use crate::nn;
 
 /// The state of an iterative attack on `n` images: their current pictures and what goes along with them.
 pub(super) trait Iterate: Sized {
@@ -259,9 +260,12 @@ impl Best {
         let first = other.reached.clone().greater(self.reached.clone());
         let alike = other.reached.clone().equal(self.reached.clone());
         let better = first.bool_or(alike.bool_and(other.loss.clone().greater(self.loss.clone())));
-        let shape = self.images.dims();
-        let wide = better.clone().reshape([shape[0], 1, 1, 1]).expand(shape);
-        self.images = self.images.clone().mask_where(wide, other.images);
+        let rows: Vec<bool> = better.to_data().iter::<bool>().collect();
+        self.images = nn::chosen(&self.images, &other.images, &rows).unwrap_or_else(|| {
+            let shape = self.images.dims();
+            let wide = better.clone().reshape([shape[0], 1, 1, 1]).expand(shape);
+            self.images.clone().mask_where(wide, other.images)
+        });
         self.loss = self.loss.clone().mask_where(better, other.loss);
         self.reached = self.reached.clone().max_pair(other.reached);
     }
@@ -278,6 +282,9 @@ impl Best {
 /// Divides each image's values by the largest absolute one. What is not finite becomes zero before, and
 /// an image of zeros stays one: the published attacks divide zero by zero there.
 pub(super) fn normalise(gradient: Tensor<4>) -> Tensor<4> {
+    if let Some(found) = nn::normalised(&gradient) {
+        return found;
+    }
     let broken = gradient.clone().is_finite().bool_not();
     let gradient = gradient.mask_fill(broken, 0.0);
     let largest = gradient.clone().max_abs_dims(&[1, 2, 3]);
@@ -335,7 +342,8 @@ mod tests {
             ],
             &device,
         );
-        let found = values(normalise(gradient));
-        assert_eq!(found, [0.5, -1.0, 0.0, 0.0, 1.0, 0.5, 0.0, 1.0, 0.0, -1.0]);
+        let expected = [0.5, -1.0, 0.0, 0.0, 1.0, 0.5, 0.0, 1.0, 0.0, -1.0];
+        assert_eq!(values(normalise(gradient.clone())), expected);
+        assert_eq!(nn::with_stock(|| values(normalise(gradient))), expected);
     }
 }

@@ -19,13 +19,14 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::{Bool, Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::ascent::{Ascent, Iterate, normalise};
 use super::config::{at_least_one, at_most_one, positive, within};
 use super::frame::{FrameConfig, mask_from_png, mask_resampled_from_png};
 use super::landmarks::places;
 use super::print::{Grid, PrintConfig};
+use super::steps::{added_inside, combined, masked, rounded_inside};
 use super::taught::{PersonConfig, Taught};
 use super::texture::{Brush, Direction};
 use super::threat::writable;
@@ -323,24 +324,16 @@ struct Coloured<'a> {
     change: Tensor<4>,
 }
 
-impl Coloured<'_> {
-    fn on_frame(&self) -> Tensor<4, Bool> {
-        writable(&self.mask, self.images.dims())
-    }
-}
-
 impl Iterate for Coloured<'_> {
     fn pictures(&self) -> Tensor<4> {
-        let rounded = self.images.clone().mul_scalar(255.0).round().div_scalar(255.0);
-        self.images.clone().mask_where(self.on_frame(), rounded)
+        rounded_inside(&self.images, &self.mask)
     }
 
     fn step(self, gradient: Tensor<4>) -> Self {
-        let gradient = normalise(gradient.mul(self.mask.clone()));
-        let step = gradient.mul_scalar(self.config.step_size.value());
-        let change = self.change.clone().mul_scalar(self.config.momentum) + step;
-        let moved = (self.images.clone() + change.clone()).clamp(0.0, 1.0);
-        Self { images: self.images.clone().mask_where(self.on_frame(), moved), change, ..self }
+        let gradient = normalise(masked(&gradient, &self.mask));
+        let (momentum, length) = (self.config.momentum, self.config.step_size.value());
+        let change = combined(&self.change, momentum, &gradient, length);
+        Self { images: added_inside(&self.images, &change, &self.mask), change, ..self }
     }
 
     fn select(self, rows: Tensor<1, Int>) -> Self {

@@ -25,6 +25,7 @@ mod print;
 mod projection;
 mod roa;
 mod square;
+mod steps;
 mod strength;
 mod taught;
 mod texture;

@@ -10,6 +10,7 @@ use burn::tensor::{Int, Tensor};
 use super::ascent::{Ascent, Iterate};
 use super::config::{at_least_one, at_most_one, no_l1, positive};
 use super::loss::Loss;
+use super::steps::signed_in_ball;
 use super::threat::scales;
 use super::{Attack, AttackConfigError, Goal, Magnitude, Norm, ThreatModel};
 use crate::Seed;
@@ -160,6 +161,10 @@ impl InBall {
     /// The pictures one step further in a direction, back in the ball.
     #[must_use]
     pub fn moved(self, direction: Tensor<4>) -> Self {
+        if let (ThreatModel::Ball { norm: Norm::Linf, epsilon }, None) = (&self.threat, &self.scales) {
+            let images = signed_in_ball(&self.images, &direction, &self.clean, self.step_size, *epsilon);
+            return Self { images, ..self };
+        }
         let direction = match self.threat {
             ThreatModel::Ball { norm: Norm::L2, .. } | ThreatModel::Balls { norm: Norm::L2, .. } => {
                 // The largest entry is 1 (or all are 0), so the length cannot underflow.

@@ -54,6 +54,18 @@ pub(super) fn onto_ball(norm: Norm, clean: &[f32], epsilon: f32, point: &mut [f3
     }
 }
 
+/// -1, 0 or 1; 0 also for a NaN.
+#[inline]
+pub(super) fn sign(value: f32) -> f32 {
+    if value > 0.0 {
+        1.0
+    } else if value < 0.0 {
+        -1.0
+    } else {
+        0.0
+    }
+}
+
 /// How far a value may move in the direction of a number.
 fn room(clean: f32, direction: f32) -> f32 {
     (if direction > 0.0 { 1.0 - clean } else { clean }).max(0.0)

@@ -11,6 +11,7 @@ use rand::Rng;
 
 use super::ascent::{Ascent, Iterate};
 use super::config::{at_least_one, at_most_one, positive};
+use super::steps::signed_inside;
 use super::threat::{host, is_changed, is_pixel, writable};
 use super::{Attack, AttackConfigError, Goal, Magnitude};
 use crate::Seed;
@@ -347,9 +348,7 @@ impl Iterate for InRectangle {
     }
 
     fn step(self, gradient: Tensor<4>) -> Self {
-        let moved = (self.images.clone() + gradient.sign().mul_scalar(self.step_size)).clamp(0.0, 1.0);
-        let inside = writable(&self.inside, moved.dims());
-        Self { images: self.images.mask_where(inside, moved), ..self }
+        Self { images: signed_inside(&self.images, &gradient, &self.inside, self.step_size), ..self }
     }
 
     fn select(self, rows: Tensor<1, Int>) -> Self {

@@ -15,6 +15,7 @@ use burn::tensor::{Tensor, TensorData};
 
 use super::Goal;
 use super::print::{Grid, PrintConfig, non_printability_gradient, smoothed, total_variation_gradient};
+use super::projection::sign;
 use super::threat::host;
 use super::warp::{Warp, eight_bit};
 use crate::data::Batch;
@@ -235,10 +236,7 @@ impl Canvas {
     fn step(&mut self, brush: &Brush) {
         let count = self.views.len() as f32;
         let mut push: Vec<f32> = match brush.direction {
-            Direction::Sign => {
-                let sign = |slope: &f32| if *slope == 0.0 { 0.0 } else { slope.signum() };
-                self.seen.gradient.iter().map(sign).collect()
-            }
+            Direction::Sign => self.seen.gradient.iter().map(|slope| sign(*slope)).collect(),
             Direction::Proportional => self.seen.gradient.iter().map(|slope| slope / count).collect(),
         };
         for value in &mut push {

@@ -82,9 +82,16 @@ fn side(given: &str) -> Result<u32, String> {
 }
 
 pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<()> {
-    if let Some(threads) = arguments.threads {
-        rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()?;
+    match arguments.threads {
+        Some(threads) => {
+            let own = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build()?;
+            own.install(|| measure(arguments))
+        }
+        None => measure(arguments),
     }
+}
+
+fn measure(arguments: &BenchArguments) -> anyhow::Result<()> {
     let case = arguments.case();
     let rows = match arguments.work {
         Work::Ops => Bench::new(case).ops(),

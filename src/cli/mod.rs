@@ -51,6 +51,9 @@ use config::ConfigError;
 
 pub use team::{Ended, run_in_team};
 
+/// Stack of a worker: as much as the first thread of a process usually has.
+const STACK_BYTES: usize = 8 << 20;
+
 /// Fair adversarial robustness of image classifiers: train, attack, audit.
 #[derive(Parser)]
 #[command(name = "syfar", version, arg_required_else_help = true)]
@@ -167,13 +170,27 @@ struct Failed(String);
 
 /// Parses the arguments, does what they ask and prints what went wrong.
 pub fn run() -> ExitCode {
-    let Err(error) = dispatch(Arguments::parse().command) else { return ExitCode::SUCCESS };
+    let command = Arguments::parse().command;
+    // A page is served by threads of its own, which must find a worker free.
+    let waits = matches!(command, Command::Watch(_));
+    let done = if waits { dispatch(command) } else { among_workers(|| dispatch(command)) };
+    let Err(error) = done else { return ExitCode::SUCCESS };
     if error.is::<Interrupted>() || error.is::<Failed>() {
         eprintln!("{error}");
     } else {
         eprintln!("error: {}", in_words(&error));
     }
     ExitCode::from(exit_code(&error))
+}
+
+/// Runs a command on one of the threads that share its work. From outside each kernel would wake one of them,
+/// sleep until all are done, and be woken.
+fn among_workers<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    match rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global() {
+        Ok(()) => rayon::scope(|_| work()),
+        // Then the kernels say what is wrong.
+        Err(_) => work(),
+    }
 }
 
 /// See the head of this module.

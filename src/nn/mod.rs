@@ -12,6 +12,7 @@ mod layer_norm;
 mod linear;
 mod normalize;
 mod ops;
+mod pixelwise;
 mod pool;
 
 pub use attention::SelfAttention;
@@ -23,6 +24,7 @@ pub use init::{blank, normal};
 pub use layer_norm::LayerNorm;
 pub use linear::Linear;
 pub use normalize::Normalize;
+pub use pixelwise::{chosen, normalised, pixelwise};
 pub use pool::{
     adaptive_average_pool, average_pool, global_average_pool, max_pool, max_pool_2x2, relu_max_pool_2x2,
 };

@@ -1,8 +1,10 @@
 //! The layers of a frozen network on plain slices: forward, and backward to the pictures.
 
+use std::sync::Arc;
+
 use crate::nn::kernels::{
-    Filter, FixedMatrix, Forward, FrozenInput, Grid, Isa, Then, Weights, backward, backward_to_pixels,
-    pixels, recycle,
+    FixedMatrix, Forward, FrozenInput, Grid, Isa, Then, Way, Weights, backward, backward_to_pixels, pixels,
+    recycle,
 };
 
 /// Floats of a picture's pixel with up to as many channels; others take whole vectors.
@@ -32,20 +34,19 @@ impl ConvLayer {
     /// From weights `[outputs, inputs, 3, 3]` and a bias `[outputs]`, with the precision of the way back.
     pub(super) fn new(
         isa: Isa,
-        weights: &[f32],
+        weights: Vec<f32>,
         bias: Vec<f32>,
         inputs: usize,
         then: Then,
         precision: Precision,
     ) -> Self {
-        let outputs = bias.len();
-        let forward = Filter::new(isa, weights, outputs, inputs);
-        let turned = Filter::backward(isa, weights, outputs, inputs);
+        let (weights, shape): (Arc<[f32]>, _) = (weights.into(), [bias.len(), inputs]);
+        let forward = Weights::new(isa, &weights, shape, Way::Forward);
         let backward = match precision {
-            Precision::Full => Weights::Full(turned),
-            Precision::Half => Weights::half(&turned),
+            Precision::Full => Weights::new(isa, &weights, shape, Way::Backward),
+            Precision::Half => Weights::half(isa, &weights, shape, Way::Backward),
         };
-        Self { forward: Weights::Full(forward), backward, bias, then }
+        Self { forward, backward, bias, then }
     }
 }
 

@@ -113,7 +113,7 @@ impl Frozen {
 }
 
 /// The tensor in the memory of the CPU, if it is there and outside autodiff.
-fn primitive<const D: usize>(tensor: Tensor<D>) -> Option<FlexTensor> {
+pub(super) fn primitive<const D: usize>(tensor: Tensor<D>) -> Option<FlexTensor> {
     tensor.try_into_primitive::<Flex>().ok()
 }
 
@@ -184,7 +184,7 @@ impl FrozenBuilder {
             After::Relu => Then::Relu,
             After::ReluMaxPool => Then::ReluMaxPool,
         };
-        let layer = ConvLayer::new(self.chain.isa, &weights, bias, inputs, then, self.precision);
+        let layer = ConvLayer::new(self.chain.isa, weights, bias, inputs, then, self.precision);
         self.chain.layers.push(Layer::Conv(layer));
         let halve = if after == After::ReluMaxPool { 2 } else { 1 };
         self.shape = [outputs, height / halve, width / halve];

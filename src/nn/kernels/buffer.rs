@@ -96,11 +96,11 @@ pub(in crate::nn) fn recycle(memory: Vec<f32>) {
 }
 
 /// A result under construction, filled by several threads.
-pub(super) struct Output(Vec<f32>);
+pub(in crate::nn) struct Output(Vec<f32>);
 
 impl Output {
     /// Room for this many floats, not initialised.
-    pub(super) fn new(floats: usize) -> Self {
+    pub(in crate::nn) fn new(floats: usize) -> Self {
         let kept = RECYCLED.lock().unwrap_or_else(PoisonError::into_inner).take(floats);
         Self(kept.map_or_else(
             || Vec::with_capacity(floats),
@@ -112,7 +112,7 @@ impl Output {
     }
 
     /// The room, for safe kernels.
-    pub(super) fn room(&mut self, floats: usize) -> &mut [MaybeUninit<f32>] {
+    pub(in crate::nn) fn room(&mut self, floats: usize) -> &mut [MaybeUninit<f32>] {
         &mut self.0.spare_capacity_mut()[..floats]
     }
 
@@ -125,7 +125,7 @@ impl Output {
     ///
     /// # Safety
     /// All `floats` of the room asked for have been written.
-    pub(super) unsafe fn finish(mut self, floats: usize) -> Vec<f32> {
+    pub(in crate::nn) unsafe fn finish(mut self, floats: usize) -> Vec<f32> {
         assert!(floats <= self.0.capacity());
         // SAFETY: the capacity suffices, and the caller wrote the floats.
         unsafe { self.0.set_len(floats) };

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::buffer::{Output, Shared, recycle, with_scratch};
 use super::im2col::{DEPTH, Window, gather};
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
-use super::matmul::Product;
+use super::matmul::{Onto, Product};
 use super::strip::{SKEW, Source};
 
 /// What the sums of one task may take of the second-level cache.
@@ -157,7 +157,7 @@ impl Kernel for Unit<'_> {
                     panels: self.padded / L::N,
                     a_row: PITCH,
                     a_depth: 1,
-                    accumulate: first > 0,
+                    onto: if first > 0 { Onto::Sum } else { Onto::Nothing },
                 };
                 product.run::<L>(columns, self.turned.as_ptr().add(first * self.padded), sums);
             }

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::buffer::{Line, Output, Shared, with_scratch};
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
-use super::matmul::Product;
+use super::matmul::{Onto, Product};
 
 /// Rows and vectors of outputs that one task takes.
 const TASK_ROWS: usize = 28;
@@ -90,7 +90,7 @@ impl Kernel for Block<'_> {
             panels: width,
             a_row: *inputs,
             a_depth: 1,
-            accumulate: false,
+            onto: Onto::Nothing,
         };
         // SAFETY: the block lies inside the matrices, and the scratch holds its results; each place of the
         // target is written by one task.

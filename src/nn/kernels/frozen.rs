@@ -9,17 +9,21 @@
 //! and no transposition is needed.
 #![allow(unsafe_code)]
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
 use super::buffer::{Line, Output, with_scratch};
-use super::frozen_tiles::{Filters, FullJob, Job, SharedBits, Target, has_half, run_half};
+use super::filter::{Filter, Taps};
+use super::frozen_source::{FrozenInput, Reader};
+use super::frozen_target::{SharedBits, Target, Writer};
+use super::frozen_tiles::{Filters, FullJob, Job, has_half, run_half};
+use super::frozen_wide::convolve_wide;
 #[cfg(target_arch = "x86_64")]
 use super::half;
 use super::lanes::{Isa, dispatch};
 use super::strip::{POINTS, SKEW};
-use super::winograd::Filter;
 
 /// What the matrices of one work unit may take: about half a second-level cache.
 const UNIT_BYTES: usize = 1 << 20;
@@ -46,7 +50,7 @@ impl Grid {
         Self { height: self.height / 2, width: self.width / 2, ..self }
     }
 
-    fn tiles(self) -> usize {
+    pub(super) fn tiles(self) -> usize {
         self.count * self.height.div_ceil(4) * self.width.div_ceil(4)
     }
 
@@ -63,17 +67,6 @@ impl Grid {
     }
 }
 
-/// What a convolution reads.
-#[derive(Clone, Copy)]
-pub(in crate::nn) enum FrozenInput<'a> {
-    /// Pixels. After the last one there is room for a vector.
-    Pixels { values: &'a [f32], pitch: usize },
-    /// The gradient after a ReLU, with the bits of the values that it let pass.
-    Relu { gradient: &'a [f32], bits: &'a [u16] },
-    /// The gradient after a max-pooling, with the bits of the winners.
-    Pooled { gradient: &'a [f32], bits: &'a [u16] },
-}
-
 /// What becomes of the results of a convolution.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::nn) enum Then {
@@ -83,21 +76,42 @@ pub(in crate::nn) enum Then {
     ReluMaxPool,
 }
 
-/// The transformed weights of a frozen convolution, in `f32` or in 16 bits.
+/// Which way a convolution goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::nn) enum Way {
+    Forward,
+    /// From the gradient of its output to that of its input.
+    Backward,
+}
+
+/// The weights of a frozen convolution, each way its own.
 pub(in crate::nn) enum Weights {
+    /// As they are, `[outputs, inputs, 3, 3]` of the convolution forward, where their transforms would be too large.
+    Plain { isa: Isa, values: Arc<[f32]>, shape: [usize; 2], way: Way },
+    /// Transformed.
     Full(Filter),
+    /// Transformed and rounded to 16 bits.
     /// 36 matrices `[pairs of panels][inputs][32]`.
-    Half {
-        isa: Isa,
-        inputs: usize,
-        outputs: usize,
-        data: Vec<u16>,
-    },
+    Half { isa: Isa, inputs: usize, outputs: usize, data: Vec<u16> },
 }
 
 impl Weights {
-    /// Rounds a filter to half precision. Only where [`has_half`].
-    pub(in crate::nn) fn half(filter: &Filter) -> Self {
+    /// From weights `[outputs, inputs, 3, 3]`.
+    pub(in crate::nn) fn new(isa: Isa, values: &Arc<[f32]>, shape: [usize; 2], way: Way) -> Self {
+        let taps = way.taps(values, shape);
+        if taps.are_wide() {
+            Self::Plain { isa, values: values.clone(), shape, way }
+        } else {
+            Self::Full(Filter::new(isa, taps))
+        }
+    }
+
+    /// The same, rounded to half precision. Only where [`has_half`].
+    pub(in crate::nn) fn half(isa: Isa, values: &[f32], shape: [usize; 2], way: Way) -> Self {
+        Self::rounded(&Filter::new(isa, way.taps(values, shape)))
+    }
+
+    fn rounded(filter: &Filter) -> Self {
         assert!(has_half(filter.isa), "asked for before");
         let (lanes, inputs) = (filter.isa.lanes(), filter.inputs);
         let panels = filter.outputs.div_ceil(lanes);
@@ -120,8 +134,21 @@ impl Weights {
 
     fn shape(&self) -> (Isa, usize, usize) {
         match self {
+            Self::Plain { isa, values, shape, way } => {
+                let taps = way.taps(values, *shape);
+                (*isa, taps.inputs, taps.outputs)
+            }
             Self::Full(filter) => (filter.isa, filter.inputs, filter.outputs),
             Self::Half { isa, inputs, outputs, .. } => (*isa, *inputs, *outputs),
+        }
+    }
+}
+
+impl Way {
+    fn taps(self, values: &[f32], [outputs, inputs]: [usize; 2]) -> Taps<'_> {
+        match self {
+            Self::Forward => Taps::forward(values, outputs, inputs),
+            Self::Backward => Taps::backward(values, outputs, inputs),
         }
     }
 }
@@ -218,22 +245,28 @@ pub(in crate::nn) fn backward_to_pixels(
 /// Runs all tiles. Whether the results are finite.
 fn convolve(grid: Grid, weights: &Weights, source: FrozenInput<'_>, target: Target<'_>) -> bool {
     let (isa, inputs, outputs) = weights.shape();
-    let unit = Unit::new(grid, [inputs, outputs].map(|count| count.next_multiple_of(isa.lanes())));
-    source.check(grid, unit.padded[0], isa.lanes());
+    let padded = [inputs, outputs].map(|count| count.next_multiple_of(isa.lanes()));
+    source.check(grid, padded[0], isa.lanes());
+    let reader = Reader { grid, source, padded: padded[0] };
+    let writer = Writer { grid, target, outputs, padded: padded[1] };
+    if let Weights::Plain { values, shape, way, .. } = weights {
+        return convolve_wide(isa, way.taps(values, *shape), reader, writer);
+    }
+    let unit = Unit::new(grid, padded);
     let finite = AtomicBool::new(true);
     (0..grid.tiles().div_ceil(unit.tiles)).into_par_iter().for_each(|index| {
         with_scratch(unit.scratch(), |scratch| {
             let tiles = index * unit.tiles..((index + 1) * unit.tiles).min(grid.tiles());
+            let job = |filters| Job { reader, writer, inputs, unit, tiles: tiles.clone(), scratch, filters };
             let fine = match weights {
+                Weights::Plain { .. } => unreachable!("went another way"),
                 Weights::Full(filter) => {
                     let filters = Filters { start: filter.data.as_ptr().cast(), point: filter.point() };
-                    let job = Job { grid, inputs, outputs, source, target, unit, tiles, scratch, filters };
-                    dispatch(isa, FullJob(job))
+                    dispatch(isa, FullJob(job(filters)))
                 }
                 Weights::Half { data, .. } => {
                     let filters = Filters { start: data.as_ptr().cast(), point: data.len() / POINTS };
-                    let job = Job { grid, inputs, outputs, source, target, unit, tiles, scratch, filters };
-                    run_half(&job)
+                    run_half(&job(filters))
                 }
             };
             if !fine {
@@ -242,26 +275,6 @@ fn convolve(grid: Grid, weights: &Weights, source: FrozenInput<'_>, target: Targ
         });
     });
     finite.into_inner()
-}
-
-impl FrozenInput<'_> {
-    /// That all that will be read is there.
-    fn check(&self, grid: Grid, padded: usize, lanes: usize) {
-        let pooled = grid.pooled().pixels();
-        let enough = match self {
-            Self::Pixels { values, pitch } => {
-                (*pitch == padded || padded == lanes)
-                    && values.len() >= grid.pixels() * pitch + padded - pitch
-            }
-            Self::Relu { gradient, bits } => {
-                (gradient.len(), bits.len()) == (grid.pixels() * padded, grid.pixels() * padded / lanes)
-            }
-            Self::Pooled { gradient, bits } => {
-                (gradient.len(), bits.len()) == (pooled * padded, pooled * padded / lanes * 4)
-            }
-        };
-        assert!(enough, "pixels and bits of the size of the layer");
-    }
 }
 
 /// Pictures `[N, channels, H, W]`, normalised by `(x - mean) * scale`, as pixels of `pitch` floats with room

@@ -18,7 +18,7 @@ use rayon::prelude::*;
 
 use super::buffer::{Output, Shared, with_scratch};
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
-use super::matmul::Product;
+use super::matmul::{Onto, Product};
 use super::strip::{Finish, Images, Source};
 
 /// Depth of one product: two panels of this depth fill most of a first-level cache.
@@ -318,7 +318,14 @@ impl Kernel for SumsUnit<'_> {
                         gather::<L>(source, plane, distances, to, L::N);
                     }
                 }
-                let product = Product { rows, depth, panels, a_row, a_depth, accumulate: first > 0 };
+                let product = Product {
+                    rows,
+                    depth,
+                    panels,
+                    a_row,
+                    a_depth,
+                    onto: if first > 0 { Onto::Sum } else { Onto::Nothing },
+                };
                 product.run::<L>(weights.as_ptr().wrapping_add(first * taps * a_depth), columns, sums);
             }
             self.write::<L>(sums)

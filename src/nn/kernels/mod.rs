@@ -10,9 +10,13 @@ mod buffer;
 mod column_gradient;
 mod dense;
 mod exponential;
+mod filter;
 mod fixed;
 mod frozen;
+mod frozen_source;
+mod frozen_target;
 mod frozen_tiles;
+mod frozen_wide;
 mod gate;
 mod gelu;
 #[cfg(target_arch = "x86_64")]
@@ -29,6 +33,7 @@ mod row_product;
 mod strip;
 mod transform;
 mod weight_gradient;
+mod wide;
 mod wide_gradient;
 mod winograd;
 #[cfg(target_arch = "x86_64")]
@@ -36,11 +41,13 @@ mod x86;
 
 pub(super) use attention::{Sizes, attention, attention_gradient};
 pub(super) use average::{average_pool, average_pool_gradient, plane_means, plane_means_gradient};
-pub(super) use buffer::recycle;
+pub(super) use buffer::{Output, recycle};
 pub(super) use column_gradient::weight_gradient_by_columns;
 pub(super) use dense::{Panels, Plus, column_sums, dense, matrix_gradient};
+pub(super) use filter::Taps;
 pub(super) use fixed::FixedMatrix;
-pub(super) use frozen::{Forward, FrozenInput, Grid, Then, Weights, backward, backward_to_pixels, pixels};
+pub(super) use frozen::{Forward, Grid, Then, Way, Weights, backward, backward_to_pixels, pixels};
+pub(super) use frozen_source::FrozenInput;
 pub(super) use frozen_tiles::has_half;
 pub(super) use gate::{channel_sums, gate};
 pub(super) use gelu::{gelu, gelu_gradient};
@@ -52,4 +59,4 @@ pub(super) use norm_pool::{Plane, norm_pool, norm_pool_gradient, norm_pool_sums}
 pub(super) use pool::{max_pool, max_pool_gradient};
 pub(super) use strip::{Finish, Images, Source};
 pub(super) use weight_gradient::weight_gradient;
-pub(super) use winograd::{Filter, convolve};
+pub(super) use winograd::convolve;

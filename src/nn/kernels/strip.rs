@@ -138,7 +138,9 @@ pub(super) struct Strip {
     pub images: Images,
     /// 1 with the border that a 3x3 filter looks at, else 0.
     pub halo: usize,
+    /// Channels in whole vectors, of which the strip begins with `first`.
     pub padded: usize,
+    pub first: usize,
     pub start: *mut f32,
 }
 
@@ -185,11 +187,11 @@ impl Strip {
                 let right = (self.halo + width) * self.padded;
                 zero(row * pitch + right, pitch - right);
             }
-            let start = image * channels * plane + first * width;
+            let start = (image * channels + self.first) * plane + first * width;
             let (source, gate) = (from.as_ptr().add(start), gate.as_ptr().add(start));
             let inner = self.start.add(above * pitch + self.halo * self.padded);
             for channel in (0..self.padded).step_by(L::N) {
-                let lanes = L::N.min(channels - channel);
+                let lanes = L::N.min(channels - self.first - channel);
                 let mut place = Place { to: inner.add(channel), column: 0 };
                 // The rows of a plane follow each other, so a run of pixels crosses them.
                 let (mut source, mut gate) = (source.add(channel * plane), gate.add(channel * plane));
@@ -254,26 +256,25 @@ impl Strip {
         }
     }
 
-    /// Transforms the tiles of the strip. Point `p` of tile `t` and vector `v` goes to
-    /// `p * point + t * tile + v * vector`.
+    /// Transforms the tiles of the strip. Point `p` of tile `t` and channels from `c` on goes to
+    /// `place(t, c)`, `p * point` further.
     ///
     /// # Safety
     /// The processor has the instruction set; the strip is filled; there is room at those places.
     #[inline(always)]
     pub(super) unsafe fn transform<L: Lanes, T: Transform<IN, 6>, const IN: usize>(
         &self,
-        to: *mut f32,
         point: usize,
-        (tile, vector): (usize, usize),
+        place: impl Fn(usize, usize) -> *mut f32,
     ) {
         for t in 0..self.images.tiles_across() {
-            for v in 0..self.padded / L::N {
+            for channel in (0..self.padded).step_by(L::N) {
                 // SAFETY: the tile is inside the strip, and the caller vouches for the target.
                 unsafe {
                     transform::square::<L, T, IN, 6>(
-                        self.start.add(t * 4 * self.padded + v * L::N),
+                        self.start.add(t * 4 * self.padded + channel),
                         (self.pitch(), self.padded),
-                        to.add(t * tile + v * vector),
+                        place(t, channel),
                         (6 * point, point),
                     );
                 }
@@ -317,11 +318,11 @@ impl Strip {
         let (plane, run) = (self.images.plane(), (height - top).min(4) * width);
         // SAFETY: the same places as in `read`, the other way.
         unsafe {
-            let target = to.at(image * channels * plane + top * width);
+            let target = to.at((image * channels + self.first) * plane + top * width);
             for channel in (0..self.padded).step_by(L::N) {
-                let lanes = L::N.min(channels - channel);
+                let lanes = L::N.min(channels - self.first - channel);
                 let shift = match bias {
-                    Some(bias) => L::load_part(bias.as_ptr().add(channel), lanes),
+                    Some(bias) => L::load_part(bias.as_ptr().add(self.first + channel), lanes),
                     None => L::splat(0.0),
                 };
                 let mut place = Place { to: self.start.add(channel), column: 0 };

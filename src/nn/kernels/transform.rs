@@ -198,3 +198,34 @@ pub(super) unsafe fn square<L: Lanes, T: Transform<IN, OUT>, const IN: usize, co
         }
     }
 }
+
+/// A transform of a square of vectors in memory, as [`square`], kept in registers.
+///
+/// # Safety
+/// The processor has the instruction set of `L`; the `IN x IN` places can be read.
+#[inline(always)]
+pub(super) unsafe fn in_registers<L: Lanes, T: Transform<IN, OUT>, const IN: usize, const OUT: usize>(
+    from: *const f32,
+    (row, column): (usize, usize),
+) -> [[L; OUT]; OUT] {
+    // SAFETY: the caller vouches for these places.
+    unsafe {
+        let mut half = [[L::splat(0.0); IN]; OUT];
+        #[allow(clippy::needless_range_loop)] // `j` is a place in memory first.
+        for j in 0..IN {
+            let mut values = [L::splat(0.0); IN];
+            for (i, value) in values.iter_mut().enumerate() {
+                *value = L::load(from.add(i * row + j * column));
+            }
+            let values = T::apply(values);
+            for i in 0..OUT {
+                half[i][j] = values[i];
+            }
+        }
+        let mut whole = [[L::splat(0.0); OUT]; OUT];
+        for (row, to) in half.into_iter().zip(&mut whole) {
+            *to = T::apply(row);
+        }
+        whole
+    }
+}

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::buffer::{Line, Output, Shared, with_scratch};
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
-use super::matmul::Product;
+use super::matmul::{Onto, Product};
 use super::strip::{Images, POINTS, SKEW, Source, Strip, Unit};
 use super::transform;
 use super::wide_gradient::wide_weight_gradient;
@@ -96,7 +96,7 @@ impl Kernel for GradientUnit<'_> {
             panels: outputs / L::N,
             a_row: 1,
             a_depth: inputs,
-            accumulate: true,
+            onto: Onto::Sum,
         };
         let (sums, part, sum_point) = self.sums;
         // SAFETY: `Unit::scratch` sums what is carved out here, all offsets stay inside their part, and the
@@ -105,16 +105,19 @@ impl Kernel for GradientUnit<'_> {
             let left = self.scratch;
             let right = left.add(POINTS * in_point);
             let strip = right.add(POINTS * out_point);
-            let source = Strip { images, halo: 1, padded: inputs, start: strip };
+            let source = Strip { images, halo: 1, padded: inputs, first: 0, start: strip };
             let out_images = Images { channels: self.outputs, ..images };
-            let target = Strip { images: out_images, halo: 0, padded: outputs, start: strip };
+            let target = Strip { images: out_images, halo: 0, padded: outputs, first: 0, start: strip };
             for row in self.rows.clone() {
                 let tile = (row - self.rows.start) * across;
                 source.read::<L>(Source::plain(self.input), row);
-                source.transform::<L, transform::Input, 6>(left.add(tile * inputs), in_point, (inputs, L::N));
+                source.transform::<L, transform::Input, 6>(in_point, |t, channel| {
+                    left.add((tile + t) * inputs + channel)
+                });
                 target.read::<L>(self.gradient, row);
-                let to = right.add(tile * L::N);
-                target.transform::<L, transform::Gradient, 4>(to, out_point, (L::N, tiles * L::N));
+                target.transform::<L, transform::Gradient, 4>(out_point, |t, channel| {
+                    right.add(tiles * channel + (tile + t) * L::N)
+                });
             }
             for point in 0..POINTS {
                 product.run::<L>(

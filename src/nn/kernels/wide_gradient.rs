@@ -13,7 +13,7 @@ use rayon::prelude::*;
 
 use super::buffer::{Lines, Output, Shared, with_scratch};
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
-use super::matmul::Product;
+use super::matmul::{Onto, Product};
 use super::strip::{Images, POINTS, SKEW, Source, Strip};
 use super::transform;
 
@@ -117,9 +117,9 @@ impl Kernel for Tiles<'_> {
     unsafe fn run<L: Lanes>(self) {
         let Layout { images, outputs, padded: [inputs, padded], block, .. } = self.layout;
         let [left, right] = self.to;
-        let source = Strip { images, halo: 1, padded: inputs, start: self.strip };
+        let source = Strip { images, halo: 1, padded: inputs, first: 0, start: self.strip };
         let out_images = Images { channels: outputs, ..images };
-        let target = Strip { images: out_images, halo: 0, padded, start: self.strip };
+        let target = Strip { images: out_images, halo: 0, padded, first: 0, start: self.strip };
         let points = self.layout.points();
         for row in self.rows.clone() {
             let tile = row * images.tiles_across();
@@ -128,11 +128,13 @@ impl Kernel for Tiles<'_> {
             // SAFETY: a row of tiles is written by one thread, to its own places in the layout.
             unsafe {
                 source.read::<L>(self.input, row);
-                let to = left.at(first * inputs + (tile - first) * L::N);
-                source.transform::<L, transform::Input, 6>(to, points[0], (L::N, depth * L::N));
+                source.transform::<L, transform::Input, 6>(points[0], |t, channel| {
+                    left.at(first * inputs + depth * channel + (tile - first + t) * L::N)
+                });
                 target.read::<L>(self.gradient, row);
-                let to = right.at(first * padded + (tile - first) * L::N);
-                target.transform::<L, transform::Gradient, 4>(to, points[1], (L::N, depth * L::N));
+                target.transform::<L, transform::Gradient, 4>(points[1], |t, channel| {
+                    right.at(first * padded + depth * channel + (tile - first + t) * L::N)
+                });
             }
         }
     }
@@ -175,8 +177,14 @@ impl Weights {
         for at in 0..POINTS {
             for first in (0..tiles).step_by(block) {
                 let depth = self.layout.depth(first);
-                let product =
-                    Product { rows: L::N, depth, panels: 0, a_row: 1, a_depth: L::N, accumulate: first > 0 };
+                let product = Product {
+                    rows: L::N,
+                    depth,
+                    panels: 0,
+                    a_row: 1,
+                    a_depth: L::N,
+                    onto: if first > 0 { Onto::Sum } else { Onto::Nothing },
+                };
                 let place = |side: usize, panel: usize| {
                     at * points[side] + first * padded[side] + panel * depth * L::N
                 };

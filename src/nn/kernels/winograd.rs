@@ -16,103 +16,38 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
-use super::buffer::{Lines, Output, Shared, with_scratch};
+use super::buffer::{Output, Shared, with_scratch};
+use super::filter::{Filter, Taps};
 use super::lanes::{Isa, Kernel, Lanes, dispatch};
-use super::matmul::Product;
-use super::strip::{Finish, Images, POINTS, SKEW, Source, Strip, Unit};
+use super::matmul::{Onto, Product};
+use super::strip::{Finish, Images, POINTS, Source, Strip, Unit};
 use super::transform;
-
-/// The transformed weights of a convolution: 36 matrices `[panels of output channels][inputs][N]`.
-pub(in crate::nn) struct Filter {
-    pub(super) isa: Isa,
-    pub(super) inputs: usize,
-    pub(super) outputs: usize,
-    pub(super) data: Lines,
-}
-
-impl Filter {
-    /// The filter of a convolution with weights `[outputs, inputs, 3, 3]`.
-    pub(in crate::nn) fn new(isa: Isa, weights: &[f32], outputs: usize, inputs: usize) -> Self {
-        Self::transform(isa, weights, [outputs, inputs], [inputs * 9, 9], false)
-    }
-
-    /// The filter that takes the gradient of that convolution from its output to its input.
-    pub(in crate::nn) fn backward(isa: Isa, weights: &[f32], outputs: usize, inputs: usize) -> Self {
-        Self::transform(isa, weights, [inputs, outputs], [9, inputs * 9], true)
-    }
-
-    /// `stride` leads from one output to the next, and from one input to the next.
-    fn transform(
-        isa: Isa,
-        weights: &[f32],
-        [outputs, inputs]: [usize; 2],
-        stride: [usize; 2],
-        turned: bool,
-    ) -> Self {
-        assert_eq!(weights.len(), outputs * inputs * 9);
-        let panels = outputs.div_ceil(isa.lanes());
-        let point = inputs * panels * isa.lanes() + SKEW;
-        let mut data = Lines::new(POINTS * point);
-        let to = data.pointer();
-        (0..panels).into_par_iter().for_each(|panel| {
-            dispatch(isa, FilterPanel { weights, outputs, inputs, stride, turned, panel, point, to });
-        });
-        Self { isa, inputs, outputs, data }
-    }
-
-    /// Floats from one of the 36 matrices to the next.
-    pub(super) fn point(&self) -> usize {
-        let lanes = self.isa.lanes();
-        self.inputs * self.outputs.next_multiple_of(lanes) + SKEW
-    }
-}
-
-/// The weights of one panel of output channels.
-struct FilterPanel<'a> {
-    weights: &'a [f32],
-    outputs: usize,
-    inputs: usize,
-    stride: [usize; 2],
-    turned: bool,
-    panel: usize,
-    point: usize,
-    to: Shared,
-}
-
-impl Kernel for FilterPanel<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        let first = self.panel * L::N;
-        let mut nine = [0.0_f32; 9 * 16];
-        let lanes = L::N.min(self.outputs - first);
-        for input in 0..self.inputs {
-            let start = first * self.stride[0] + input * self.stride[1];
-            // SAFETY: the lanes are outputs that there are; a panel is written by one thread only, to its own
-            // part of each matrix.
-            unsafe {
-                let from = self.weights.as_ptr().add(start);
-                let nine = nine.as_mut_ptr();
-                transform::read_filters::<L>(from, (self.stride[0], lanes), self.turned, nine);
-                let to = self.to.at((self.panel * self.inputs + input) * L::N);
-                let strides = (6 * self.point, self.point);
-                transform::square::<L, transform::Filter, 3, 6>(nine, (3 * L::N, L::N), to, strides);
-            }
-        }
-    }
-}
+use super::wide::convolve_wide;
 
 /// The convolution of `[N, inputs, H, W]`: `[N, outputs, H, W]`, or nothing if a sum of it is not finite.
 pub(in crate::nn) fn convolve(
+    isa: Isa,
+    input: Source<'_>,
+    images: Images,
+    taps: Taps<'_>,
+    finish: Finish<'_>,
+) -> Option<Vec<f32>> {
+    input.check(images.floats());
+    assert_eq!(images.channels, taps.inputs);
+    assert!(finish.bias.is_none_or(|bias| bias.len() == taps.outputs));
+    if taps.are_wide() {
+        return convolve_wide(isa, input, images, taps, finish);
+    }
+    convolve_narrow(input, images, &Filter::new(isa, taps), finish)
+}
+
+/// [`convolve`] with all filters transformed beforehand.
+pub(super) fn convolve_narrow(
     input: Source<'_>,
     images: Images,
     filter: &Filter,
     finish: Finish<'_>,
 ) -> Option<Vec<f32>> {
-    input.check(images.floats());
-    assert_eq!(images.channels, filter.inputs);
-    assert!(finish.bias.is_none_or(|bias| bias.len() == filter.outputs));
     let unit = Unit::new(filter.isa, images, [filter.inputs, filter.outputs])
         .balanced(images, rayon::current_num_threads());
     let floats = images.count * filter.outputs * images.plane();
@@ -159,7 +94,7 @@ impl Kernel for ForwardUnit<'_> {
             panels: outputs / L::N,
             a_row: inputs,
             a_depth: 1,
-            accumulate: false,
+            onto: Onto::Nothing,
         };
         // SAFETY: `Unit::scratch` sums what is carved out here, and all offsets stay inside their part. The
         // filter has been made for the same instruction set, hence with the same vectors.
@@ -167,11 +102,13 @@ impl Kernel for ForwardUnit<'_> {
             let tiles = self.scratch;
             let products = tiles.add(POINTS * in_point);
             let strip = products.add(POINTS * out_point);
-            let source = Strip { images, halo: 1, padded: inputs, start: strip };
+            let source = Strip { images, halo: 1, padded: inputs, first: 0, start: strip };
             for row in self.rows.clone() {
                 source.read::<L>(self.input, row);
-                let to = tiles.add((row - self.rows.start) * across * inputs);
-                source.transform::<L, transform::Input, 6>(to, in_point, (inputs, L::N));
+                let first = (row - self.rows.start) * across;
+                source.transform::<L, transform::Input, 6>(in_point, |t, channel| {
+                    tiles.add((first + t) * inputs + channel)
+                });
             }
             let filters = filter.data.as_ptr();
             for point in 0..POINTS {
@@ -182,7 +119,7 @@ impl Kernel for ForwardUnit<'_> {
                 );
             }
             let images = Images { channels: filter.outputs, ..images };
-            let target = Strip { images, halo: 0, padded: outputs, start: strip };
+            let target = Strip { images, halo: 0, padded: outputs, first: 0, start: strip };
             let mut not_finite = L::splat(0.0);
             for row in self.rows.clone() {
                 for tile in 0..across {

@@ -12,7 +12,7 @@ use burn_flex::FlexTensor;
 
 use super::{dims, tensor, values};
 use crate::nn::kernels::{
-    Filter, Finish, Images, Isa, Source, Window, channel_sums, convolve, convolve_by_columns, gate,
+    Finish, Images, Isa, Source, Taps, Window, channel_sums, convolve, convolve_by_columns, gate,
     input_gradient_by_columns, weight_gradient, weight_gradient_by_columns,
 };
 
@@ -91,8 +91,8 @@ impl Convolution {
         let [outputs, inputs, ..] = self.weight;
         let finish = Finish { bias: bias.map(values), relu: self.settings.relu };
         let found = if self.is_winograd() {
-            let filter = Filter::new(self.isa, values(weight), outputs, inputs);
-            convolve(Source::plain(values(input)), images(self.input), &filter, finish)
+            let taps = Taps::forward(values(weight), outputs, inputs);
+            convolve(self.isa, Source::plain(values(input)), images(self.input), taps, finish)
         } else {
             convolve_by_columns(self.isa, values(input), &self.window(), values(weight), finish)
         };
@@ -113,8 +113,8 @@ impl Convolution {
         let [outputs, inputs, ..] = self.weight;
         let gated = source(gradient, output);
         let found = if self.is_winograd() {
-            let filter = Filter::backward(self.isa, values(weight), outputs, inputs);
-            convolve(gated, images(self.output()), &filter, Finish::default())
+            let taps = Taps::backward(values(weight), outputs, inputs);
+            convolve(self.isa, gated, images(self.output()), taps, Finish::default())
         } else {
             input_gradient_by_columns(self.isa, gated, &self.window(), values(weight))
         };
