@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Attacks as wholes, by `syfar audit` and in PyTorch, in turn on the same network and the same pictures.
 
-    attacks.py ab --syfar target/release/syfar --work DIR [--from IDX] [--pictures 5] [--rounds 2] [--threads 2]
+    attacks.py ab --syfar target/release/syfar --work DIR [--from IDX] [--pictures 5] [--only pairs] [--rounds 2] [--threads 2]
 
 The first call makes what is needed and keeps it in DIR: Fashion-MNIST (of the Debian package dataset-fashion-mnist, or the folder
 IDX of scripts/fetch-fashion-mnist), padded to 32 x 32, and a `face_cnn` that `syfar train` trains against PGD. Then two rows:
@@ -229,6 +229,8 @@ def ab(arguments):
     print(f"{count} pictures, epsilon {LEVELS}/255, {arguments.threads} threads, {arguments.rounds} rounds, PyTorch {torch.__version__}\n")
     print("| work | syfar, s | PyTorch, s | ratio | syfar turns | PyTorch turns |\n|---|---|---|---|---|---|")
     for what, peers in (("autoattack", ["autoattack"]), ("pairs", ["plain", "dropping"])):
+        if arguments.only not in (None, what):
+            continue
         found = {name: [] for name in ["syfar", *peers]}
         for _ in range(arguments.rounds):
             found["syfar"].append(ours(arguments, what, count))
@@ -252,6 +254,7 @@ def main():
     parser.add_argument("--pictures", type=int, default=5, help="pictures of each class, when the folder is made")
     parser.add_argument("--train", type=int, default=600, help="training pictures of each class, when the folder is made")
     parser.add_argument("--epochs", type=int, default=8, help="epochs of training, when the folder is made")
+    parser.add_argument("--only", choices=["autoattack", "pairs"], help="one of the two rows")
     parser.add_argument("--rounds", type=int, default=2, help="runs of each program")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()

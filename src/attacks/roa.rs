@@ -20,8 +20,9 @@ use crate::models::Victim;
 
 /// The value of the rectangle before its contents are optimised.
 const GREY: f32 = 0.5;
-/// Pictures in one forward pass of the search for a place, when the batch is smaller.
-const TOGETHER: usize = 128;
+/// Values of all pictures in one forward pass of the search for a place, unless a batch has more: the activations of
+/// a network are some tens of times as many.
+const TOGETHER: usize = 1 << 20;
 
 /// The size of the rectangle, and how to search.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -259,10 +260,11 @@ impl Roa {
     /// the highest goal loss, the first one among equals.
     fn place(&self, ascent: &mut Ascent, candidates: &[Vec<Corner>]) -> Tensor<4> {
         let images = ascent.batch.images.clone();
-        let [count, _, height, width] = images.dims();
+        let [count, channels, height, width] = images.dims();
+        let at_once = (TOGETHER / (count * channels * height * width)).max(1);
         let mut best = self.rectangles(&candidates[0], [height, width], &images.device());
         let mut highest = Tensor::<1>::full([count], f32::NEG_INFINITY, &images.device());
-        for group in candidates.chunks((TOGETHER / count).max(1)) {
+        for group in candidates.chunks(at_once) {
             let inside = self.rectangles(&group.concat(), [height, width], &images.device());
             let many = grey(images.clone().repeat_dim(0, group.len()), &inside);
             let logits = ascent.logits(many.clone());

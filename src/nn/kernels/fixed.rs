@@ -29,10 +29,13 @@ impl FixedMatrix {
     ) -> Self {
         let lanes = isa.lanes();
         let mut data = Line::zeros(inputs * outputs.next_multiple_of(lanes));
-        for output in 0..outputs {
+        // In the order of the panels, whose places and usually the weights follow each other.
+        for panel in (0..outputs).step_by(lanes) {
             for input in 0..inputs {
-                let place = (output / lanes * inputs + input) * lanes + output % lanes;
-                *data[place / Line::FLOATS].value_mut(place % Line::FLOATS) = weight(input, output);
+                for output in panel..(panel + lanes).min(outputs) {
+                    let place = panel * inputs + input * lanes + output - panel;
+                    *data[place / Line::FLOATS].value_mut(place % Line::FLOATS) = weight(input, output);
+                }
             }
         }
         Self { isa, inputs, outputs, data }
