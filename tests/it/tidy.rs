@@ -13,7 +13,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("data", &["preprocessing", "seed"]),
     ("nn", &["seed"]),
     ("models", &["nn", "preprocessing", "seed"]),
-    ("attacks", &["data", "models", "seed"]),
+    ("attacks", &["data", "models", "nn", "seed"]),
     ("objectives", &["attacks", "models", "data", "metrics", "seed"]),
     ("run", &[]),
     ("audit", &["attacks", "models", "data", "metrics", "run", "seed"]),
