@@ -12,7 +12,7 @@ use super::extremes::extremes;
 use super::interval::{mean_of_rates, wilson};
 use super::outcomes::variance;
 use super::robustness::class_accuracies;
-use super::spread::{Proportion, spread_intervals};
+use super::spread::{Proportion, spread_intervals, trials_with};
 use super::{ConfusionMatrix, Figure, ImageOutcomes, Rate, RateMatrix};
 use crate::Seed;
 
@@ -149,7 +149,7 @@ fn class_macro(accuracies: &[Option<Rate>], classes: &[usize]) -> Option<Proport
     let variances = present.iter().map(|rate| rate.value * (1.0 - rate.value) / rate.n as f64);
     let variance = variances.sum::<f64>() / (size * size);
     let images: u64 = present.iter().map(|rate| rate.n).sum();
-    let trials = if variance > 0.0 { (share * (1.0 - share) / variance).round() as u64 } else { images };
+    let trials = trials_with(share, variance, images as f64).round() as u64;
     (!present.is_empty()).then_some(Proportion { share, trials: trials.max(1) })
 }
 

@@ -9,6 +9,9 @@ use super::inversion::{SCALES, Shrinkage, THRESHOLDS, Truth, intervals};
 use super::tabulated::Tabulated;
 use crate::Seed;
 
+/// More trials than any variance that was seen amounts to.
+const MOST_TRIALS: f64 = 1e9;
+
 /// One of independent proportions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Proportion {
@@ -16,6 +19,13 @@ pub(super) struct Proportion {
     pub share: f64,
     /// Of how many, at least 1. For a share that was not counted directly, so many as give its variance.
     pub trials: u64,
+}
+
+/// Of how many independent trials a share has a variance; `certain` where it was not seen to vary, but for rounding:
+/// means of equal numbers vary a little in floating point, and nothing could hold the outcomes of 10^17 trials.
+pub(super) fn trials_with(share: f64, variance: f64, certain: f64) -> f64 {
+    let of_one = share * (1.0 - share);
+    if variance > of_one / MOST_TRIALS { of_one / variance } else { certain }
 }
 
 /// True proportions and what is computed from them.
@@ -96,6 +106,15 @@ mod tests {
         let clear = [Proportion { share: 0.3, trials: 40 }, Proportion { share: 0.9, trials: 4000 }];
         let (low, high) = spread_intervals(&clear, lowest, Seed::new(1), 4000)[0];
         assert!((0.13..0.2).contains(&low) && (0.43..0.49).contains(&high), "{low} {high}");
+    }
+
+    #[test]
+    fn a_variance_of_rounding_is_none() {
+        assert!((trials_with(0.3, 0.21 / 40.0, 7.0) - 40.0).abs() < 1e-9);
+        for variance in [0.0, 1e-33, 1e-18] {
+            assert!((trials_with(1.0 / 3.0, variance, 7.0) - 7.0).abs() < 1e-12, "{variance}");
+        }
+        assert!((trials_with(1.0, 0.0, 7.0) - 7.0).abs() < 1e-12);
     }
 
     #[test]

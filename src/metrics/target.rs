@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::extremes::extremes;
 use super::inequality::entropy_term;
 use super::interval::wilson;
-use super::spread::{Proportion, spread_intervals};
+use super::spread::{Proportion, spread_intervals, trials_with};
 use super::{ClassFigure, ClassRate, ConfusionMatrix, Figure, Rate};
 use crate::Seed;
 
@@ -190,7 +190,7 @@ impl Present {
         let mean = column.sum / others as f64;
         let variance = column.variance / (others * others) as f64;
         let images = (self.images - own) as f64;
-        (others > 0).then(|| (mean, if variance > 0.0 { mean * (1.0 - mean) / variance } else { images }))
+        (others > 0).then(|| (mean, trials_with(mean, variance, images)))
     }
 }
 

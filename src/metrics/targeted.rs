@@ -10,7 +10,7 @@ use super::interval::wilson;
 use super::outcomes::{Outcome, variance};
 use super::pair_bootstrap::PairBootstrap;
 use super::pairs::Compared;
-use super::spread::{Proportion, spread_intervals};
+use super::spread::{Proportion, spread_intervals, trials_with};
 use super::{ClassFigure, Figure, ImageOutcomes, Rate, SuccessMatrix, SymmetryFigures};
 use crate::Seed;
 
@@ -115,8 +115,7 @@ impl TargetedFigures {
         let tried = |i: usize, j: usize| i != j && counts.attempts(i, j) > 0;
         let classes = 0..counts.classes();
         let effective = |figure: &Figure, variance: f64, images: u64| {
-            let certain = images.max(1) as f64;
-            if variance > 0.0 { figure.value * (1.0 - figure.value) / variance } else { certain }
+            trials_with(figure.value, variance, images.max(1) as f64)
         };
         let set = |figure: &mut Figure, trials: f64| {
             let (low, high) = wilson(figure.value, trials);
@@ -265,6 +264,21 @@ mod tests {
         assert_eq!(strict, [Some(0.55), Some(0.35), Some(0.15)]);
         assert_eq!(loose, [Some(20.0 / 30.0), None, None]);
         assert_eq!(TargetedFigures { loose: before.loose.clone(), ..found }, before);
+    }
+
+    #[test]
+    fn images_that_fall_equally_often_do_not_vary() {
+        // Each of them to one, three and six of nine others: in floating point the mean of equal shares is not that share.
+        for successes in [1, 3, 6] {
+            let mut outcomes = ImageOutcomes::new(10);
+            for image in 0..30 {
+                (1..10)
+                    .for_each(|step| outcomes.add(image, image % 10, (image + step) % 10, step <= successes));
+            }
+            let found = TargetedFigures::of_images(&outcomes, Seed::new(0), 50);
+            let (low, high) = found.source_gap.map(|gap| (gap.low.unwrap(), gap.high.unwrap())).unwrap();
+            assert!(low >= 0.0 && high <= 1.0, "{low} {high}");
+        }
     }
 
     #[test]
