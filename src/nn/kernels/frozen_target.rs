@@ -66,9 +66,7 @@ impl Writer<'_> {
                     self.hand_over(place, panel, &values);
                 }
             }
-            let mut lanes = [0.0_f32; 16];
-            not_finite.store(lanes.as_mut_ptr());
-            lanes.iter().all(|lane| *lane == 0.0)
+            not_finite.reduce(|sum, lane| sum + lane) == 0.0
         }
     }
 

@@ -282,18 +282,47 @@ impl Strip {
         }
     }
 
+    /// Transforms the tiles of some rows back through the strip and writes them, finished, to the images. At
+    /// `products`, `point` floats apart, are 36 matrices `[panels][tiles][N]`. Whether all results are finite.
+    ///
+    /// # Safety
+    /// As for [`Strip::read`], with room at `to` for the images, whose rows no other thread writes.
+    #[inline(always)]
+    pub(super) unsafe fn write_products<L: Lanes>(
+        &self,
+        to: Shared,
+        rows: Range<usize>,
+        (products, point): (*const f32, usize),
+        finish: Finish<'_>,
+    ) -> bool {
+        let across = self.images.tiles_across();
+        // SAFETY: the caller's promise; the tiles of a row fit the strip.
+        unsafe {
+            let mut not_finite = L::splat(0.0);
+            for row in rows.clone() {
+                for tile in 0..across {
+                    let index = (row - rows.start) * across + tile;
+                    for channel in (0..self.padded).step_by(L::N) {
+                        transform::square::<L, transform::Output, 6, 4>(
+                            products.add(channel * rows.len() * across + index * L::N),
+                            (6 * point, point),
+                            self.start.add(tile * 4 * self.padded + channel),
+                            (self.pitch(), self.padded),
+                        );
+                    }
+                }
+                not_finite = self.write::<L>(to, row, finish, not_finite);
+            }
+            not_finite.reduce(|sum, lane| sum + lane) == 0.0
+        }
+    }
+
     /// Writes the strip, finished, to the images; returns `check`, plus NaN where a value is not finite.
     ///
     /// # Safety
     /// As for [`Strip::read`], with room at `to` for the images, whose row no other thread writes.
     #[inline(always)]
-    pub(super) unsafe fn write<L: Lanes>(
-        &self,
-        to: Shared,
-        tile_row: usize,
-        finish: Finish<'_>,
-        check: L,
-    ) -> L {
+    unsafe fn write<L: Lanes>(&self, to: Shared, tile_row: usize, finish: Finish<'_>, check: L) -> L {
         if finish.relu {
             // SAFETY: the caller's promise.
             unsafe { self.write_finished::<L, true>(to, tile_row, finish.bias, check) }

@@ -283,31 +283,13 @@ impl Kernel for Write<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) -> bool {
         let Self { sums, images, scratch, .. } = self;
-        let (point, width, across) = (sums.point(L::N), sums.panels.len(), images.tiles_across());
-        let padded = width * L::N;
+        let (point, padded) = (sums.point(L::N), sums.panels.len() * L::N);
         // SAFETY: scratch and places are those of this task.
         unsafe {
             sums.compute::<L>(scratch);
             let start = scratch.add(sums.scratch(L::N));
             let target = Strip { images, halo: 0, padded, first: sums.panels.start * L::N, start };
-            let mut not_finite = L::splat(0.0);
-            for row in self.rows.clone() {
-                for tile in 0..across {
-                    let index = (row - self.rows.start) * across + tile;
-                    for panel in 0..width {
-                        transform::square::<L, transform::Output, 6, 4>(
-                            scratch.add((panel * sums.tiles + index) * L::N),
-                            (6 * point, point),
-                            start.add(tile * 4 * padded + panel * L::N),
-                            (target.pitch(), padded),
-                        );
-                    }
-                }
-                not_finite = target.write::<L>(self.to, row, self.finish, not_finite);
-            }
-            let mut lanes = [0.0_f32; 16];
-            not_finite.store(lanes.as_mut_ptr());
-            lanes.iter().all(|lane| *lane == 0.0)
+            target.write_products::<L>(self.to, self.rows, (scratch, point), self.finish)
         }
     }
 }

@@ -120,24 +120,7 @@ impl Kernel for ForwardUnit<'_> {
             }
             let images = Images { channels: filter.outputs, ..images };
             let target = Strip { images, halo: 0, padded: outputs, first: 0, start: strip };
-            let mut not_finite = L::splat(0.0);
-            for row in self.rows.clone() {
-                for tile in 0..across {
-                    for panel in 0..product.panels {
-                        let place = (panel * product.rows + (row - self.rows.start) * across + tile) * L::N;
-                        transform::square::<L, transform::Output, 6, 4>(
-                            products.add(place),
-                            (6 * out_point, out_point),
-                            strip.add(tile * 4 * outputs + panel * L::N),
-                            (target.pitch(), outputs),
-                        );
-                    }
-                }
-                not_finite = target.write::<L>(self.to, row, self.finish, not_finite);
-            }
-            let mut lanes = [0.0_f32; 16];
-            not_finite.store(lanes.as_mut_ptr());
-            lanes.iter().all(|lane| *lane == 0.0)
+            target.write_products::<L>(self.to, self.rows.clone(), (products, out_point), self.finish)
         }
     }
 }
