@@ -19,6 +19,10 @@ use self::patience::{Waiting, Watch, Whom};
 use crate::cli::{self, Ended};
 use crate::train::Team;
 
+/// Numbers that are summed at once: the copy of the own ones stays in the processor's cache, and the links still see long
+/// messages.
+const SUMMED_AT_ONCE: usize = 1 << 18;
+
 /// The ranks of `MPI_COMM_WORLD`. Only the main thread talks.
 struct World {
     /// Spent in the calls below.
@@ -96,8 +100,12 @@ impl Team for World {
 
     fn sum(&self, values: &mut [f32]) {
         self.timed(|world| {
-            let own = values.to_vec();
-            world.all_reduce_into(&own[..], values, SystemOperation::sum());
+            let mut own = Vec::with_capacity(SUMMED_AT_ONCE.min(values.len()));
+            for part in values.chunks_mut(SUMMED_AT_ONCE) {
+                own.clear();
+                own.extend_from_slice(part);
+                world.all_reduce_into(&own[..], part, SystemOperation::sum());
+            }
         });
     }
 

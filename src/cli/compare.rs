@@ -48,7 +48,7 @@ struct Run {
 
 /// What is printed; docs/metrics-json.md describes it.
 #[derive(Serialize)]
-struct Comparison {
+pub(super) struct Comparison {
     schema: &'static str,
     schema_version: u32,
     base: String,
@@ -78,6 +78,24 @@ struct Judged {
 }
 
 pub(super) fn compare(arguments: &CompareArguments) -> anyhow::Result<()> {
+    let comparison = comparison(arguments)?;
+    let text = if arguments.json {
+        serde_json::to_string_pretty(&comparison).context("a comparison always has a JSON form")?
+    } else {
+        comparison.text(arguments.markdown)
+    };
+    super::say(text.trim_end());
+    let failed: Vec<&str> = comparison
+        .conditions
+        .iter()
+        .filter(|judged| judged.holds)
+        .map(|judged| judged.text.as_str())
+        .collect();
+    if failed.is_empty() { Ok(()) } else { Err(Failed(failed.join("\n")).into()) }
+}
+
+/// The two sides with their differences, and what became of the conditions.
+pub(super) fn comparison(arguments: &CompareArguments) -> anyhow::Result<Comparison> {
     let conditions = arguments
         .fail_if
         .iter()
@@ -107,7 +125,7 @@ pub(super) fn compare(arguments: &CompareArguments) -> anyhow::Result<()> {
     }
     let judged =
         conditions.iter().map(|condition| judge(condition, &parts)).collect::<anyhow::Result<Vec<_>>>()?;
-    let comparison = Comparison {
+    Ok(Comparison {
         schema: "syfar-comparison",
         schema_version: 1,
         notes: [&base, &candidate]
@@ -118,20 +136,7 @@ pub(super) fn compare(arguments: &CompareArguments) -> anyhow::Result<()> {
         candidate: candidate.name,
         parts,
         conditions: judged,
-    };
-    let text = if arguments.json {
-        serde_json::to_string_pretty(&comparison).context("a comparison always has a JSON form")?
-    } else {
-        comparison.text(arguments.markdown)
-    };
-    super::say(text.trim_end());
-    let failed: Vec<&str> = comparison
-        .conditions
-        .iter()
-        .filter(|judged| judged.holds)
-        .map(|judged| judged.text.as_str())
-        .collect();
-    if failed.is_empty() { Ok(()) } else { Err(Failed(failed.join("\n")).into()) }
+    })
 }
 
 fn open(arguments: &CompareArguments, path: &std::path::Path) -> anyhow::Result<Run> {
@@ -264,7 +269,7 @@ fn judge(condition: &Condition, parts: &[PartComparison]) -> anyhow::Result<Judg
 }
 
 impl Comparison {
-    fn text(&self, markdown: bool) -> String {
+    pub fn text(&self, markdown: bool) -> String {
         let mut lines = Vec::new();
         for part in &self.parts {
             let title = if part.name == part.base_name {

@@ -228,7 +228,7 @@ fn report_text(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn known_text(text: &str, path: &Path) -> anyhow::Result<Known> {
+pub(super) fn known_text(text: &str, path: &Path) -> anyhow::Result<Known> {
     let json: serde_json::Value = serde_json::from_str(text).with_context(|| unreadable(path))?;
     if json["schema"] == METRICS_SCHEMA {
         anyhow::ensure!(json["schema_version"] == METRICS_SCHEMA_VERSION, unreadable(path));

@@ -3,6 +3,8 @@
 //! Exit codes: 0 done, 1 error, 2 usage or configuration, 3 a condition of `compare` holds or a check of
 //! `doctor` failed, 130 interrupted and resumable.
 
+#[cfg(test)]
+mod any_table;
 mod attack;
 mod audit;
 mod bench;

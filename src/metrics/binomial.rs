@@ -1,10 +1,15 @@
-//! Binomial random numbers, exact and without rejection.
+//! Binomial random numbers without rejection, exact but where no one could tell.
 
 use rand::{Rng, RngExt};
+use statrs::distribution::{ContinuousCDF, Normal};
 use statrs::function::factorial::ln_binomial;
 
 /// Above this mean the walk starts at the mode and not at 0.
 const WALK_FROM_ZERO: f64 = 30.0;
+
+/// Above this variance nobody walks: the law of Gauss is nearer than 1e-5 (Berry and Esseen), and a walk over the outcomes
+/// of 10^15 trials would take a tenth of a second.
+const WIDE: f64 = 1e9;
 
 /// How many of `trials` succeed, each with `chance`, which is clamped to `[0, 1]`.
 ///
@@ -21,6 +26,13 @@ pub(super) fn binomial(rng: &mut impl Rng, trials: u64, chance: f64) -> u64 {
         return trials - binomial(rng, trials, 1.0 - chance);
     }
     let uniform: f64 = rng.random();
+    let variance = trials as f64 * chance * (1.0 - chance);
+    if variance > WIDE {
+        let outcome =
+            (trials as f64 * chance + variance.sqrt() * Normal::standard().inverse_cdf(uniform)).round();
+        // The uniform number may be 0, and what it stands for endless.
+        return outcome.clamp(0.0, trials as f64) as u64;
+    }
     if trials as f64 * chance < WALK_FROM_ZERO {
         from_zero(uniform, trials, chance)
     } else {
@@ -112,5 +124,18 @@ mod tests {
         assert_eq!(binomial(&mut rng, 7, 1.0), 7);
         assert_eq!(binomial(&mut rng, 0, 0.5), 0);
         assert!(binomial(&mut rng, 1_000_000_000, 0.5).abs_diff(500_000_000) < 200_000);
+    }
+
+    #[test]
+    fn the_mean_and_variance_of_very_many_trials() {
+        let (trials, chance, draws) = (1_u64 << 53, 0.3, 20_000);
+        let mut rng = Seed::new(1).rng();
+        let deviation = (trials as f64 * chance * (1.0 - chance)).sqrt();
+        let standard: Vec<f64> = (0..draws)
+            .map(|_| (binomial(&mut rng, trials, chance) as f64 - trials as f64 * chance) / deviation)
+            .collect();
+        let mean = standard.iter().sum::<f64>() / f64::from(draws);
+        let variance = standard.iter().map(|x| x * x).sum::<f64>() / f64::from(draws);
+        assert!(mean.abs() < 0.03 && (variance - 1.0).abs() < 0.05, "{mean} {variance}");
     }
 }

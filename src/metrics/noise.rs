@@ -109,14 +109,14 @@ impl PairChance {
     /// The hypergeometric distribution of `events` among `n + m` trials, by its recurrence.
     pub fn of(n: u64, m: u64, events: u64) -> Self {
         let (first, last) = (events.saturating_sub(m), events.min(n));
+        let mode = u128::from(events + 1) * u128::from(n + 1) / u128::from(n + m + 2);
+        let mode = u64::try_from(mode).unwrap_or(last).clamp(first, last);
+        let [n, m, of] = [n, m, events].map(|count| count as f64);
+        let all = n + m;
+        let variance = of * (n / all) * (m / all) * ((all - of) / (all - 1.0).max(1.0));
         // Weight of one more event in the first direction, relative to `x` of them.
-        let ratio = |x: u64| ((events - x) * (n - x)) as f64 / ((x + 1) * (m + x + 1 - events)) as f64;
-        let mode = ((events + 1) * (n + 1) / (n + m + 2)).clamp(first, last);
-        Self {
-            trials: [n as f64, m as f64],
-            events: events as f64,
-            first: Tabulated::of(first, last, mode, ratio),
-        }
+        let ratio = |x: f64| ((of - x) * (n - x)) / ((x + 1.0) * (m + x + 1.0 - of));
+        Self { trials: [n, m], events: of, first: Tabulated::of(first..=last, mode, variance, ratio) }
     }
 
     /// The rates of the two directions in one redrawn matrix.

@@ -80,7 +80,7 @@ impl<'a> PairBootstrap<'a> {
         }
         let (masses, empty_rate) = masses(pairs, compared.saturating_sub(pairs.len()) as u64);
         // So many classes have so many pairs.
-        let others = (f64::from(8 * compared as u32 + 1).sqrt() - 1.0) / 2.0;
+        let others = ((8.0 * compared as f64 + 1.0).sqrt() - 1.0) / 2.0;
         let elsewhere = |row: &Vec<u32>| empty_rate * (others - row.len() as f64).max(0.0);
         let elsewhere = rows.iter().map(elsewhere).collect();
         let with_images = others + 1.0;
@@ -276,7 +276,7 @@ impl Rates<'_> {
     fn drawn_rows(&self, rows: &RowLaws, seed: Seed) -> Vec<Pair> {
         let mut rng = seed.rng();
         let bootstrap = self.bootstrap;
-        let mut counts = vec![[0_u32; 2]; bootstrap.pairs.len()];
+        let mut counts = vec![[0_u64; 2]; bootstrap.pairs.len()];
         let (mut touched, mut drawn) = (Vec::new(), Vec::new());
         for (class, (law, row)) in rows.iter().zip(&bootstrap.rows).enumerate() {
             let one = 1.0 / bootstrap.images[class] as f64;
@@ -286,7 +286,7 @@ impl Rates<'_> {
                     if *pair == [0, 0] {
                         touched.push(cell as usize / 2);
                     }
-                    pair[cell as usize % 2] += events as u32;
+                    pair[cell as usize % 2] += events;
                 } else {
                     drawn.extend((0..events).map(|_| Pair { low: class, high: class, up: one, down: 0.0 }));
                 }
@@ -294,7 +294,7 @@ impl Rates<'_> {
         }
         drawn.extend(touched.into_iter().map(|at| {
             let PairCounts { low, high, trials, .. } = bootstrap.pairs[at];
-            let [up, down] = [0, 1].map(|side| f64::from(counts[at][side]) / trials[side] as f64);
+            let [up, down] = [0, 1].map(|side| counts[at][side] as f64 / trials[side] as f64);
             Pair { low, high, up, down }
         }));
         drawn
