@@ -187,12 +187,14 @@ pub fn run() -> ExitCode {
 
 /// Runs a command on one of the threads that share its work. From outside each kernel would wake one of them,
 /// sleep until all are done, and be woken.
-fn among_workers<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    match rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global() {
-        Ok(()) => rayon::scope(|_| work()),
-        // Then the kernels say what is wrong.
-        Err(_) => work(),
-    }
+fn among_workers(work: impl FnOnce() -> anyhow::Result<()> + Send) -> anyhow::Result<()> {
+    rayon::ThreadPoolBuilder::new().stack_size(STACK_BYTES).build_global().map_err(|error| {
+        Usage(format!(
+            "cannot start as many threads as RAYON_NUM_THREADS or the number of processors says ({error}); set it to a \
+             smaller number"
+        ))
+    })?;
+    rayon::scope(|_| work())
 }
 
 /// See the head of this module.
