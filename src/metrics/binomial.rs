@@ -7,8 +7,8 @@ use statrs::function::factorial::ln_binomial;
 /// Above this mean the walk starts at the mode and not at 0.
 const WALK_FROM_ZERO: f64 = 30.0;
 
-/// Above this variance nobody walks: the law of Gauss is nearer than 1e-5 (Berry and Esseen), and a walk over the outcomes
-/// of 10^15 trials would take a tenth of a second.
+/// Above this variance nobody walks, as the walk has about as many steps as the standard deviation is large: the law of Gauss
+/// is nearer than 2e-5 (the theorem of Berry and Esseen).
 const WIDE: f64 = 1e9;
 
 /// How many of `trials` succeed, each with `chance`, which is clamped to `[0, 1]`.

@@ -329,3 +329,16 @@ fn values(classes: usize, pairs: impl Iterator<Item = Pair> + Clone) -> Option<[
         found.frobenius_ratio().unwrap_or(0.0),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_classes_have_so_many_pairs() {
+        for classes in [2, 3, 40, 33_000, 100_000] {
+            let found = PairBootstrap::of(classes, &[], classes * (classes - 1) / 2).with_images;
+            assert!((found - classes as f64).abs() < 1e-6, "{classes}: {found}");
+        }
+    }
+}

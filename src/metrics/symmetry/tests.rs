@@ -130,3 +130,14 @@ fn what_chance_explains_may_be_zero() {
     let found = SymmetryFigures::of_confusion(&counts, Seed::new(0), 200).unwrap();
     assert!(found.a1.noise.unwrap().p_value > 0.05 && found.a1.low.unwrap() < 1e-12, "{:?}", found.a1);
 }
+
+/// More than 2^32 events a pair, and laws that no table holds whole.
+#[test]
+fn intervals_of_very_many_images_are_narrow() {
+    let half = 5_u64 << 40;
+    let counts = [[half, half], [half / 5 * 4, half / 5 * 6]].into();
+    let found = SymmetryFigures::of_confusion(&counts, Seed::new(0), 200).unwrap();
+    let (low, high) = (found.a1.low.unwrap(), found.a1.high.unwrap());
+    assert!((0.08..=0.1).contains(&low) && (0.1..0.12).contains(&high), "{low} {high}");
+    assert!(found.a1.noise.unwrap().expected < 1e-3);
+}
