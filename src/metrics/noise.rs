@@ -23,8 +23,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::pairs::PairCounts;
-use super::tabulated::Tabulated;
+use super::tabulated::{MOST_ENTRIES, Tabulated};
 use crate::Seed;
+
+/// Entries of the tables of all pairs together: half a gigabyte.
+const ALL_ENTRIES: u64 = 1 << 26;
 
 /// Where a figure would be if the truth were symmetric.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -85,10 +88,7 @@ pub(super) struct PairChance {
 impl Chance {
     /// From the counts of pairs.
     pub fn of(pairs: &[PairCounts]) -> Self {
-        let possible = pairs.iter().filter(|pair| pair.has_events());
-        let chance =
-            |pair: &PairCounts| PairChance::of(pair.trials[0], pair.trials[1], pair.events.iter().sum());
-        Self { pairs: possible.map(chance).collect() }
+        Self { pairs: PairChance::of_pairs(pairs) }
     }
 
     /// `A1`, normalised `A1` and largest gap of one redrawn matrix.
@@ -106,8 +106,22 @@ impl Chance {
 }
 
 impl PairChance {
+    /// One for each pair with an event, in order. Many tables of wide laws are coarser, so that all of them fit into memory:
+    /// with 200 classes of very many images a step is a 187th of a standard deviation, with 1000 classes a 14th.
+    pub fn of_pairs(pairs: &[PairCounts]) -> Vec<Self> {
+        let most = (ALL_ENTRIES / (pairs.len() as u64).max(1)).clamp(1 << 8, MOST_ENTRIES);
+        let of = |pair: &PairCounts| {
+            Self::tabulated(pair.trials[0], pair.trials[1], pair.events.iter().sum(), most)
+        };
+        pairs.par_iter().filter(|pair| pair.has_events()).map(of).collect()
+    }
+
     /// The hypergeometric distribution of `events` among `n + m` trials, by its recurrence.
     pub fn of(n: u64, m: u64, events: u64) -> Self {
+        Self::tabulated(n, m, events, MOST_ENTRIES)
+    }
+
+    fn tabulated(n: u64, m: u64, events: u64, most: u64) -> Self {
         let (first, last) = (events.saturating_sub(m), events.min(n));
         let mode = u128::from(events + 1) * u128::from(n + 1) / u128::from(n + m + 2);
         let mode = u64::try_from(mode).unwrap_or(last).clamp(first, last);
@@ -116,7 +130,7 @@ impl PairChance {
         let variance = of * (n / all) * (m / all) * ((all - of) / (all - 1.0).max(1.0));
         // Weight of one more event in the first direction, relative to `x` of them.
         let ratio = |x: f64| ((of - x) * (n - x)) / ((x + 1.0) * (m + x + 1.0 - of));
-        Self { trials: [n, m], events: of, first: Tabulated::of(first..=last, mode, variance, ratio) }
+        Self { trials: [n, m], events: of, first: Tabulated::of(first..=last, mode, variance, most, ratio) }
     }
 
     /// The rates of the two directions in one redrawn matrix.

@@ -89,10 +89,7 @@ impl SymmetryTests {
             return None;
         }
         let pairs: Vec<PairCounts> = compared.pairs.into_iter().filter(|pair| pair.has_events()).collect();
-        let chances: Vec<PairChance> = pairs
-            .par_iter()
-            .map(|pair| PairChance::of(pair.trials[0], pair.trials[1], pair.events.iter().sum()))
-            .collect();
+        let chances = PairChance::of_pairs(&pairs);
         let balanced = pairs.iter().flat_map(|pair| pair.trials).all(|n| n == pairs[0].trials[0]);
         let simulated = |statistic: fn(PairCounts) -> f64, seed: Seed| {
             let observed: f64 = pairs.iter().map(|&pair| statistic(pair)).sum();

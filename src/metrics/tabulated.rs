@@ -18,18 +18,25 @@ const WIDTH: f64 = 9.0;
 
 /// Entries of a table beyond which it leaves out what is [`WIDTH`] standard deviations from the mode, and then takes steps.
 /// At 18 standard deviations in as many entries, a step is a 3640th of one.
-const MOST_ENTRIES: u64 = 1 << 16;
+pub(super) const MOST_ENTRIES: u64 = 1 << 16;
 
 impl Tabulated {
     /// From how much more likely `x + 1` is than `x`, for the outcomes `first..=last` of a law with this `variance`, or one
-    /// that is not much larger. Starts at the `mode`, where nothing underflows but what is 0 anyway.
-    pub fn of(range: RangeInclusive<u64>, mode: u64, variance: f64, ratio: impl Fn(f64) -> f64) -> Self {
+    /// that is not much larger. Starts at the `mode`, where nothing underflows but what is 0 anyway. Takes steps rather
+    /// than more than `most` entries, give or take one.
+    pub fn of(
+        range: RangeInclusive<u64>,
+        mode: u64,
+        variance: f64,
+        most: u64,
+        ratio: impl Fn(f64) -> f64,
+    ) -> Self {
         let (mut first, mut last) = range.into_inner();
-        if last - first >= MOST_ENTRIES {
+        if last - first >= most {
             let reach = (WIDTH * variance.sqrt() + 2.0 * WIDTH).ceil() as u64;
             (first, last) = (first.max(mode.saturating_sub(reach)), last.min(mode + reach));
         }
-        let step = (last - first) / MOST_ENTRIES + 1;
+        let step = (last - first) / most + 1;
         // The mode is an entry, and the others are whole steps from it.
         let (below, above) = ((mode - first) / step, (last - mode) / step);
         let mut weights = vec![1.0; (below + above + 1) as usize];
@@ -58,14 +65,14 @@ impl Tabulated {
     pub fn binomial(trials: u64, chance: f64) -> Self {
         if chance <= 0.0 || chance >= 1.0 {
             let only = if chance <= 0.0 { 0 } else { trials };
-            return Self::of(only..=only, only, 0.0, |_| 1.0);
+            return Self::of(only..=only, only, 0.0, MOST_ENTRIES, |_| 1.0);
         }
         let (odds, mode) = (chance / (1.0 - chance), (((trials + 1) as f64 * chance) as u64).min(trials));
         let trials = trials as f64;
         let variance = trials * chance * (1.0 - chance);
         let reach = (WIDTH * variance.sqrt() + 2.0 * WIDTH).ceil() as u64;
         let range = mode.saturating_sub(reach)..=(mode + reach).min(trials as u64);
-        Self::of(range, mode, variance, |x| odds * (trials - x) / (x + 1.0))
+        Self::of(range, mode, variance, MOST_ENTRIES, |x| odds * (trials - x) / (x + 1.0))
     }
 
     /// The chance of one outcome, or of the entry that stands for it. It is 0 beyond the table.

@@ -125,3 +125,22 @@ fn the_p_value_counts_ties_and_the_observation_itself() {
     assert_eq!(floor, NoiseFloor { expected: 0.25, excess: 0.0, p_value: 0.75, draws: 3 });
     assert_eq!(NoiseFloor::of(0.0, &[]), None);
 }
+
+/// Half a million pairs of many images: their tables fit into memory, and the coarse ones give the same figures.
+#[test]
+fn many_wide_pairs_have_coarse_tables() {
+    let wide =
+        PairCounts { low: 0, high: 1, trials: [1 << 40; 2], events: [500_000_000_000, 500_001_000_000] };
+    let narrow = PairCounts { events: [3, 5], ..wide };
+    let mut pairs = vec![narrow; 250_000];
+    pairs[7] = wide;
+    let coarse = PairChance::of_pairs(&pairs);
+    let fine = PairChance::of(wide.trials[0], wide.trials[1], wide.events.iter().sum());
+    assert!(coarse[7].first.outcomes().count() < 300 && fine.first.outcomes().count() > 60_000);
+    assert_eq!(coarse[8].first.outcomes().count(), 9);
+    let [coarse, fine] = [&coarse[7], &fine].map(|chance| {
+        let mut rng = Seed::new(3).rng();
+        (0..20_000).map(|_| chance.draw(&mut rng)).map(|(there, back)| (there - back).abs()).sum::<f64>()
+    });
+    assert!((coarse / fine - 1.0).abs() < 0.01, "{coarse} {fine}");
+}
