@@ -8,12 +8,14 @@ use burn::optim::momentum::MomentumConfig;
 use burn::optim::{GradientsParams, ModuleOptimizer, SgdConfig};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::RngExt;
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
 use serde_json::{Map, Value, json};
 
 use crate::Seed;
 use crate::attacks::{AttackConfig, Magnitude, RoaConfig, Search, cross_entropy};
 use crate::data::{Batch, ImageId};
-use crate::models::{Architecture, Classifier, Network, Preprocessing, Victim};
+use crate::models::{Architecture, Classifier, Network, Precision, Preprocessing, Victim};
 use crate::objectives::{AbsentPairs, AdversarialConfig, ObjectiveConfig, Reduction, SyFarConfig, Whole};
 
 /// What is measured, by the names of the command line. A new architecture is one more line.
@@ -60,6 +62,10 @@ pub(super) struct BenchArguments {
     /// Threads, instead of one a processor.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// How exactly the gradients of the frozen network are computed: `full`, `half` (AVX-512 FP16) or `bfloat16` (AVX-512
+    /// BF16).
+    #[arg(long, default_value = "full", value_parser = precision)]
+    precision: Precision,
     /// Print one JSON object with milliseconds.
     #[arg(long)]
     json: bool,
@@ -81,6 +87,13 @@ fn side(given: &str) -> Result<u32, String> {
     Err("expected a multiple of 16 from 16 to 1024".to_owned())
 }
 
+fn precision(given: &str) -> Result<Precision, String> {
+    let precision = Precision::deserialize(given.into_deserializer());
+    let precision = precision.map_err(|error: serde::de::value::Error| error.to_string())?;
+    precision.check().map_err(|error| error.to_string())?;
+    Ok(precision)
+}
+
 pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<()> {
     match arguments.threads {
         Some(threads) => {
@@ -94,8 +107,8 @@ pub(super) fn bench(arguments: &BenchArguments) -> anyhow::Result<()> {
 fn measure(arguments: &BenchArguments) -> anyhow::Result<()> {
     let case = arguments.case();
     let rows = match arguments.work {
-        Work::Ops => Bench::new(case).ops(),
-        Work::Step => Bench::new(case).step()?,
+        Work::Ops => Bench::new(case).ops(arguments.precision)?,
+        Work::Step => Bench::new(case).step(arguments.precision)?,
     };
     super::say(&if arguments.json { as_json(&rows).to_string() } else { as_text(&case, &rows) });
     Ok(())
@@ -154,8 +167,8 @@ impl Bench {
         }
     }
 
-    fn ops(mut self) -> Rows {
-        let victim = Victim::new(&self.network);
+    fn ops(mut self, precision: Precision) -> anyhow::Result<Rows> {
+        let victim = Victim::with_precision(&self.network, precision)?;
         let Batch { images, labels, .. } = self.batch.clone();
         let runs = self.runs;
         let forward = median_ms(runs, || {
@@ -170,12 +183,12 @@ impl Bench {
             let logits = self.network.forward(images.clone());
             self.update(&cross_entropy(logits, &labels).mean());
         });
-        vec![("forward", forward), ("gradient", gradient), ("train", train)]
+        Ok(vec![("forward", forward), ("gradient", gradient), ("train", train)])
     }
 
     /// The weights of the later published Sy-FAR code, a rectangle of 70 pixels for a side of 224, 10
     /// places and 20 steps of 8/255.
-    fn step(mut self) -> anyhow::Result<Rows> {
+    fn step(mut self, precision: Precision) -> anyhow::Result<Rows> {
         let rectangle = self.case.side * 70 / 224;
         let attack = RoaConfig {
             height: rectangle,
@@ -201,7 +214,7 @@ impl Bench {
         let mut objective = config.build(self.network.input_shape(), self.case.classes)?;
         let batch = self.batch.clone();
         let step = median_ms((3, 1), || {
-            let victim = Victim::new(&self.network);
+            let victim = Victim::with_precision(&self.network, precision).expect("checked");
             let pictures = objective.attack(&victim, &batch, &Whole::of(&batch), Seed::new(0));
             drop(victim);
             let loss = objective.loss_on(&self.network, &batch, pictures);

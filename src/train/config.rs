@@ -24,8 +24,9 @@ pub struct TrainConfig {
     pub clip_norm: f64,
     /// Flips and shifts, before the attack.
     pub augment: AugmentConfig,
-    /// How exactly the attacks of the training compute gradients: `full`, or `half` for processors with
-    /// AVX-512 FP16. Losses, and so which picture is kept, are always computed in full precision.
+    /// How exactly the attacks of the training compute gradients: `full`, or on processors with the instructions `half`
+    /// (AVX-512 FP16) or `bfloat16` (AVX-512 BF16). Losses, and so which picture is kept, are always computed in full
+    /// precision.
     pub attack_precision: Precision,
     /// What is trained: `all`, or the `head` on a body that stays as it is, running statistics included.
     pub trainable: Trainable,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::nn::kernels::{
-    FixedMatrix, Forward, FrozenInput, Grid, Isa, Then, Way, Weights, backward, backward_to_pixels, pixels,
-    recycle,
+    FixedMatrix, Forward, FrozenInput, Grid, Isa, Short, Then, Way, Weights, backward, backward_to_pixels,
+    pixels, recycle,
 };
 
 /// Floats of a picture's pixel with up to as many channels; others take whole vectors.
@@ -20,6 +20,8 @@ pub enum Precision {
     /// The products of the convolutions in half precision (IEEE 754 binary16), for processors with
     /// AVX-512 FP16.
     Half,
+    /// The products of the convolutions of bfloat16 numbers, summed in `f32`, for processors with AVX-512 BF16.
+    Bfloat16,
 }
 
 /// A convolution of 3x3 with stride 1 and padding 1, and what follows it.
@@ -44,7 +46,8 @@ impl ConvLayer {
         let forward = Weights::new(isa, &weights, shape, Way::Forward);
         let backward = match precision {
             Precision::Full => Weights::new(isa, &weights, shape, Way::Backward),
-            Precision::Half => Weights::half(isa, &weights, shape, Way::Backward),
+            Precision::Half => Weights::short(Short::Half, isa, &weights, shape, Way::Backward),
+            Precision::Bfloat16 => Weights::short(Short::Brain, isa, &weights, shape, Way::Backward),
         };
         Self { forward, backward, bias, then }
     }

@@ -17,7 +17,7 @@ use burn::backend::Flex;
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 
-use super::kernels::{Isa, Then, has_half};
+use super::kernels::{Isa, Short, Then};
 use super::{BatchNorm, Conv2d, Linear, Normalize, ops};
 use layers::{Chain, ConvLayer, Layer, LinearLayer, Tape};
 
@@ -34,24 +34,36 @@ pub enum After {
     ReluMaxPool,
 }
 
-/// Half precision was asked for where it cannot be had.
+/// Numbers of 16 bits were asked for where the processor has no instructions for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "half precision needs a processor with AVX-512 FP16, which is not here (instruction set in use: {found}); choose \
-     full precision"
-)]
+#[error("{wanted}, which is not here (instruction set in use: {found}); choose {other}full precision")]
 pub struct PrecisionError {
+    wanted: &'static str,
     found: &'static str,
+    /// The other format, if that would do.
+    other: &'static str,
 }
 
 impl Precision {
     /// Whether this processor can compute so with the instruction set in use.
     ///
     /// # Errors
-    /// Half precision without AVX-512 FP16.
+    /// Half precision without AVX-512 FP16, bfloat16 without AVX-512 BF16.
     pub fn check(self) -> Result<(), PrecisionError> {
         let isa = Isa::active();
-        if self == Self::Full || has_half(isa) { Ok(()) } else { Err(PrecisionError { found: isa.name() }) }
+        let (half, brain) = (Short::Half.is_there(isa), Short::Brain.is_there(isa));
+        let (there, wanted, other) = match self {
+            Self::Full => return Ok(()),
+            Self::Half => {
+                let other = if brain { "`bfloat16` or " } else { "" };
+                (half, "half precision needs a processor with AVX-512 FP16", other)
+            }
+            Self::Bfloat16 => {
+                let other = if half { "`half` or " } else { "" };
+                (brain, "bfloat16 needs a processor with AVX-512 BF16", other)
+            }
+        };
+        if there { Ok(()) } else { Err(PrecisionError { wanted, found: isa.name(), other }) }
     }
 }
 

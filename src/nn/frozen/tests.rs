@@ -234,23 +234,27 @@ fn layers_that_are_not_known_give_no_frozen_form() {
 }
 
 #[test]
-fn half_precision_points_the_same_way() {
-    if let Err(error) = Precision::Half.check() {
-        assert!(error.to_string().contains("AVX-512 FP16"), "{error}");
-        return;
-    }
-    for isa in Isa::available().into_iter().skip(1) {
-        isa.force(|| assert!(Precision::Half.check().is_err(), "{isa:?}"));
-    }
-    for (count, layers) in cases() {
-        let [channels, height, width] = layers.shape;
-        let pictures = random([count, channels, height, width], 1) * 0.5 + 0.5;
-        let above = random([count, 5], 2);
-        let (logits, gradient) = found(&layers.frozen(Precision::Full), &pictures, &above);
-        let half = layers.frozen(Precision::Half);
-        let (half_logits, half_gradient) = found(&half, &pictures, &above);
-        assert_eq!(logits, half_logits, "logits are always in full precision");
-        let cosine = cosine(&gradient, &half_gradient);
-        assert!(cosine > 0.99, "{:?} {cosine}", layers.shape);
+fn sixteen_bits_point_the_same_way() {
+    for (precision, instructions, least) in
+        [(Precision::Half, "AVX-512 FP16", 0.99), (Precision::Bfloat16, "AVX-512 BF16", 0.99)]
+    {
+        if let Err(error) = precision.check() {
+            assert!(error.to_string().contains(instructions), "{error}");
+            continue;
+        }
+        for isa in Isa::available().into_iter().skip(1) {
+            isa.force(|| assert!(precision.check().is_err(), "{isa:?}"));
+        }
+        for (count, layers) in cases() {
+            let [channels, height, width] = layers.shape;
+            let pictures = random([count, channels, height, width], 1) * 0.5 + 0.5;
+            let above = random([count, 5], 2);
+            let (logits, gradient) = found(&layers.frozen(Precision::Full), &pictures, &above);
+            let (short_logits, short_gradient) = found(&layers.frozen(precision), &pictures, &above);
+            assert_eq!(logits, short_logits, "logits are always in full precision");
+            assert_ne!(gradient, short_gradient, "{precision:?} {:?}", layers.shape);
+            let cosine = cosine(&gradient, &short_gradient);
+            assert!(cosine > least, "{precision:?} {:?} {cosine}", layers.shape);
+        }
     }
 }

@@ -18,12 +18,12 @@ use super::buffer::{Line, Output, with_scratch};
 use super::filter::{Filter, Taps};
 use super::frozen_source::{FrozenInput, Reader};
 use super::frozen_target::{SharedBits, Target, Writer};
-use super::frozen_tiles::{Filters, FullJob, Job, has_half, run_half};
+use super::frozen_tiles::{Filters, FullJob, Job, Short, run_short};
 use super::frozen_wide::convolve_wide;
-#[cfg(target_arch = "x86_64")]
-use super::half;
 use super::lanes::{Isa, dispatch};
 use super::strip::{POINTS, SKEW};
+#[cfg(target_arch = "x86_64")]
+use super::{brain, half};
 
 /// What the matrices of one work unit may take: about half a second-level cache.
 const UNIT_BYTES: usize = 1 << 20;
@@ -90,9 +90,9 @@ pub(in crate::nn) enum Weights {
     Plain { isa: Isa, values: Arc<[f32]>, shape: [usize; 2], way: Way },
     /// Transformed.
     Full(Filter),
-    /// Transformed and rounded to 16 bits.
-    /// 36 matrices `[pairs of panels][inputs][32]`.
-    Half { isa: Isa, inputs: usize, outputs: usize, data: Vec<u16> },
+    /// Transformed and rounded to 16 bits: 36 matrices, in half precision `[pairs of panels][inputs][32]`, in bfloat16
+    /// `[panels][pairs of inputs][16][2]`.
+    Short { format: Short, isa: Isa, inputs: usize, outputs: usize, data: Vec<u16> },
 }
 
 impl Weights {
@@ -106,30 +106,15 @@ impl Weights {
         }
     }
 
-    /// The same, rounded to half precision. Only where [`has_half`].
-    pub(in crate::nn) fn half(isa: Isa, values: &[f32], shape: [usize; 2], way: Way) -> Self {
-        Self::rounded(&Filter::new(isa, way.taps(values, shape)))
-    }
-
-    fn rounded(filter: &Filter) -> Self {
-        assert!(has_half(filter.isa), "asked for before");
-        let (lanes, inputs) = (filter.isa.lanes(), filter.inputs);
-        let panels = filter.outputs.div_ceil(lanes);
-        let columns = panels.next_multiple_of(2);
-        let mut data = vec![0; POINTS * columns * inputs * lanes];
-        #[cfg(target_arch = "x86_64")]
-        for row in 0..POINTS * panels * inputs {
-            let (point, panel, input) = (row / (panels * inputs), row / inputs % panels, row % inputs);
-            let from = point * filter.point() + (panel * inputs + input) * lanes;
-            let to = ((point * columns / 2 + panel / 2) * inputs + input) * 2 + panel % 2;
-            assert!((from + lanes <= POINTS * filter.point()) && (to + 1) * lanes <= data.len());
-            // SAFETY: `has_half` was asked before, and both places have just been checked.
-            unsafe {
-                let filter = filter.data.as_ptr();
-                half::round(filter.add(from), data.as_mut_ptr().add(to * lanes));
-            }
-        }
-        Self::Half { isa: filter.isa, inputs, outputs: filter.outputs, data }
+    /// The same, rounded to 16 bits. Only where [`Short::is_there`].
+    pub(in crate::nn) fn short(format: Short, isa: Isa, values: &[f32], shape: [usize; 2], way: Way) -> Self {
+        assert!(format.is_there(isa), "asked for before");
+        let filter = Filter::new(isa, way.taps(values, shape));
+        let data = match format {
+            Short::Half => in_halves(&filter),
+            Short::Brain => in_pairs(&filter),
+        };
+        Self::Short { format, isa, inputs: filter.inputs, outputs: filter.outputs, data }
     }
 
     fn shape(&self) -> (Isa, usize, usize) {
@@ -139,9 +124,52 @@ impl Weights {
                 (*isa, taps.inputs, taps.outputs)
             }
             Self::Full(filter) => (filter.isa, filter.inputs, filter.outputs),
-            Self::Half { isa, inputs, outputs, .. } => (*isa, *inputs, *outputs),
+            Self::Short { isa, inputs, outputs, .. } => (*isa, *inputs, *outputs),
         }
     }
+}
+
+/// The matrices of [`Short::Half`].
+fn in_halves(filter: &Filter) -> Vec<u16> {
+    let (lanes, inputs) = (filter.isa.lanes(), filter.inputs);
+    let panels = filter.outputs.div_ceil(lanes);
+    let columns = panels.next_multiple_of(2);
+    let mut data = vec![0; POINTS * columns * inputs * lanes];
+    #[cfg(target_arch = "x86_64")]
+    for row in 0..POINTS * panels * inputs {
+        let (point, panel, input) = (row / (panels * inputs), row / inputs % panels, row % inputs);
+        let from = point * filter.point() + (panel * inputs + input) * lanes;
+        let to = ((point * columns / 2 + panel / 2) * inputs + input) * 2 + panel % 2;
+        assert!((from + lanes <= POINTS * filter.point()) && (to + 1) * lanes <= data.len());
+        // SAFETY: the instructions are there, and both places have just been checked.
+        unsafe {
+            let filter = filter.data.as_ptr();
+            half::round(filter.add(from), data.as_mut_ptr().add(to * lanes));
+        }
+    }
+    data
+}
+
+/// The matrices of [`Short::Brain`].
+fn in_pairs(filter: &Filter) -> Vec<u16> {
+    let (lanes, inputs) = (filter.isa.lanes(), filter.inputs);
+    let (panels, pairs) = (filter.outputs.div_ceil(lanes), inputs.div_ceil(2));
+    let mut data = vec![0; POINTS * panels * pairs * 2 * lanes];
+    #[cfg(target_arch = "x86_64")]
+    for row in 0..POINTS * panels * pairs {
+        let (point, panel, pair) = (row / (panels * pairs), row / pairs % panels, row % pairs);
+        let from = point * filter.point() + (panel * inputs + 2 * pair) * lanes;
+        let two = 2 * pair + 1 < inputs;
+        assert!(from + (1 + usize::from(two)) * lanes <= POINTS * filter.point());
+        assert!((row + 1) * 2 * lanes <= data.len());
+        // SAFETY: the instructions are there, and all places have just been checked.
+        unsafe {
+            let first = filter.data.as_ptr().add(from);
+            let second = two.then(|| first.add(lanes));
+            brain::round_pairs(first, second, data.as_mut_ptr().add(row * 2 * lanes));
+        }
+    }
+    data
 }
 
 impl Way {
@@ -264,9 +292,9 @@ fn convolve(grid: Grid, weights: &Weights, source: FrozenInput<'_>, target: Targ
                     let filters = Filters { start: filter.data.as_ptr().cast(), point: filter.point() };
                     dispatch(isa, FullJob(job(filters)))
                 }
-                Weights::Half { data, .. } => {
+                Weights::Short { format, data, .. } => {
                     let filters = Filters { start: data.as_ptr().cast(), point: data.len() / POINTS };
-                    run_half(&job(filters))
+                    run_short(&job(filters), *format)
                 }
             };
             if !fine {

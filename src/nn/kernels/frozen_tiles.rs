@@ -1,5 +1,5 @@
 //! Some tiles of a frozen convolution (see [`super::frozen`]): read and transformed, multiplied by filters that were
-//! transformed beforehand, in `f32` or in half precision, and handed over.
+//! transformed beforehand, in `f32` or in numbers of 16 bits, and handed over.
 #![allow(unsafe_code)]
 
 use std::ops::Range;
@@ -11,7 +11,7 @@ use super::lanes::{Isa, Kernel, Lanes};
 use super::matmul::{Onto, Product};
 use super::strip::POINTS;
 #[cfg(target_arch = "x86_64")]
-use super::{half, x86::Avx512};
+use super::{brain, half, x86::Avx512};
 
 /// The 36 filter matrices.
 #[derive(Clone, Copy)]
@@ -47,11 +47,11 @@ impl Kernel for FullJob<'_> {
 
 /// The numbers of the 36 matrices.
 trait Numbers<L: Lanes> {
-    /// Rounds a vector of a transformed tile to its place in a matrix of four bytes a number.
+    /// Rounds a vector of a transformed tile to its place in a row of a matrix, for which there are four bytes a number.
     ///
     /// # Safety
-    /// The place is inside the matrix.
-    unsafe fn put(value: L, to: *mut f32);
+    /// The channel is inside the row.
+    unsafe fn put(value: L, row: *mut f32, channel: usize);
 
     /// # Safety
     /// As [`Product::run`]; `a` is made of what `put` writes, `b` is of that kind too.
@@ -62,9 +62,9 @@ struct Full;
 
 impl<L: Lanes> Numbers<L> for Full {
     #[inline(always)]
-    unsafe fn put(value: L, to: *mut f32) {
+    unsafe fn put(value: L, row: *mut f32, channel: usize) {
         // SAFETY: the caller's promise.
-        unsafe { value.store(to) }
+        unsafe { value.store(row.add(channel)) }
     }
 
     #[inline(always)]
@@ -80,9 +80,9 @@ struct Half;
 #[cfg(target_arch = "x86_64")]
 impl Numbers<Avx512> for Half {
     #[inline(always)]
-    unsafe fn put(value: Avx512, to: *mut f32) {
+    unsafe fn put(value: Avx512, row: *mut f32, channel: usize) {
         // SAFETY: the caller's promise.
-        unsafe { half::store_twice(value, to.cast()) }
+        unsafe { half::store_twice(value, row.add(channel).cast()) }
     }
 
     #[inline(always)]
@@ -96,29 +96,75 @@ impl Numbers<Avx512> for Half {
     }
 }
 
-/// Whether the processor computes in half precision, with the instruction set in use.
-pub(in crate::nn) fn has_half(isa: Isa) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return isa.lanes() == Avx512::N && half::is_there();
-    #[cfg(not(target_arch = "x86_64"))]
-    return isa.lanes() == 0;
+#[cfg(target_arch = "x86_64")]
+struct Brain;
+
+#[cfg(target_arch = "x86_64")]
+impl Numbers<Avx512> for Brain {
+    #[inline(always)]
+    unsafe fn put(value: Avx512, row: *mut f32, channel: usize) {
+        // SAFETY: the caller's promise; a row has room for twice as many.
+        unsafe { brain::store(value, row.cast::<u16>().add(channel)) }
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(product: &Product, a: *const f32, filters: Filters, point: usize, c: *mut f32) {
+        let Product { rows, depth, panels, a_row, .. } = *product;
+        // SAFETY: the caller's promise.
+        unsafe {
+            let b = filters.start.cast::<u16>().add(point * filters.point);
+            let product = brain::BrainProduct { rows, pairs: depth.div_ceil(2), panels, a_row };
+            product.run(a.cast(), b.cast(), c);
+        }
+    }
 }
 
-/// Runs some tiles in half precision. Whether all results are finite.
+/// Formats of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::nn) enum Short {
+    /// IEEE 754 binary16.
+    Half,
+    /// bfloat16.
+    Brain,
+}
+
+impl Short {
+    /// Whether the processor multiplies such numbers, with the instruction set in use.
+    pub(in crate::nn) fn is_there(self, isa: Isa) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        return isa.lanes() == Avx512::N
+            && match self {
+                Self::Half => half::is_there(),
+                Self::Brain => brain::is_there(),
+            };
+        #[cfg(not(target_arch = "x86_64"))]
+        return isa.lanes() == 0;
+    }
+}
+
+/// Runs some tiles with filters of 16 bits. Whether all results are finite.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn run_half(job: &Job<'_>) -> bool {
+pub(super) fn run_short(job: &Job<'_>, format: Short) -> bool {
     #[target_feature(enable = "avx512f,avx512fp16,avx2,fma")]
-    unsafe fn run(job: &Job<'_>) -> bool {
+    unsafe fn half(job: &Job<'_>) -> bool {
         // SAFETY: as in [`FullJob`].
         unsafe { job.run::<Avx512, Half>() }
     }
-    // SAFETY: weights in half precision are made only where the processor has the instructions.
-    unsafe { run(job) }
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16,avx2,fma")]
+    unsafe fn brain(job: &Job<'_>) -> bool {
+        // SAFETY: as in [`FullJob`].
+        unsafe { job.run::<Avx512, Brain>() }
+    }
+    // SAFETY: weights of a format are made only where the processor has the instructions.
+    match format {
+        Short::Half => unsafe { half(job) },
+        Short::Brain => unsafe { brain(job) },
+    }
 }
 
-/// There are no weights in half precision on this processor.
+/// There are no weights of 16 bits on this processor.
 #[cfg(not(target_arch = "x86_64"))]
-pub(super) fn run_half(_: &Job<'_>) -> bool {
+pub(super) fn run_short(_: &Job<'_>, _: Short) -> bool {
     false
 }
 
@@ -144,9 +190,8 @@ impl Job<'_> {
                 // SAFETY: the places are inside the scratch; the source was checked.
                 unsafe {
                     let values = self.reader.read::<L>(tile, channel);
-                    let place = index * padded + channel;
                     for (p, value) in values.as_flattened().iter().enumerate() {
-                        P::put(*value, self.scratch.add(p * point + place));
+                        P::put(*value, self.scratch.add(p * point + index * padded), channel);
                     }
                 }
             }

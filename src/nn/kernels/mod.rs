@@ -6,6 +6,8 @@
 
 mod attention;
 mod average;
+#[cfg(target_arch = "x86_64")]
+mod brain;
 mod buffer;
 mod column_gradient;
 mod dense;
@@ -48,7 +50,7 @@ pub(super) use filter::Taps;
 pub(super) use fixed::FixedMatrix;
 pub(super) use frozen::{Forward, Grid, Then, Way, Weights, backward, backward_to_pixels, pixels};
 pub(super) use frozen_source::FrozenInput;
-pub(super) use frozen_tiles::has_half;
+pub(super) use frozen_tiles::Short;
 pub(super) use gate::{channel_sums, gate};
 pub(super) use gelu::{gelu, gelu_gradient};
 pub(super) use im2col::{Window, convolve_by_columns, input_gradient_by_columns};

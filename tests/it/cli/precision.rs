@@ -1,4 +1,4 @@
-//! Attacks whose gradients are in half precision.
+//! Attacks whose gradients are in numbers of 16 bits.
 
 use std::fs;
 use std::path::Path;
@@ -20,7 +20,7 @@ fn robust(audit: &Path) -> (Vec<f64>, f64) {
 }
 
 #[test]
-fn attacks_in_half_precision_are_as_strong() {
+fn attacks_in_sixteen_bits_are_as_strong() {
     let place = tempfile::tempdir().expect("temporary directory");
     let at = |name: &str| text(&place.path().join(name)).to_owned();
     let (faces, model) = (at("faces"), at("run"));
@@ -35,22 +35,25 @@ fn attacks_in_half_precision_are_as_strong() {
         let set = set.iter().flat_map(|set| ["--set", set]);
         run(&fixed.into_iter().chain(["--out", out]).chain(set).collect::<Vec<_>>())
     };
-    let (full, half) = (at("full"), at("half"));
+    let full = at("full");
     assert!(audit(&full, "attack_precision=full").status.success());
-    let output = audit(&half, "attack_precision=half");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    if !output.status.success() {
-        assert!(errors.contains("AVX-512 FP16"), "{errors}");
-        return;
-    }
-    let ((full, n), (half, _)) = (robust(full.as_ref()), robust(half.as_ref()));
+    let (full, n) = robust(full.as_ref());
     assert!(full.iter().any(|rate| (0.1..0.9).contains(rate)), "no budget tells anything: {full:?}");
-    for (full, half) in full.iter().zip(&half) {
-        // The same pictures and the same start: far below the noise of two samples.
-        let noise = (0.25 / n).sqrt();
-        assert!(
-            (full - half).abs() <= noise,
-            "{full:?} in full and {half:?} in half precision, noise {noise}"
-        );
+    for (precision, instructions) in [("half", "AVX-512 FP16"), ("bfloat16", "AVX-512 BF16")] {
+        let short = at(precision);
+        let output = audit(&short, &format!("attack_precision={precision}"));
+        if !output.status.success() {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            assert!(errors.contains(instructions), "{errors}");
+            continue;
+        }
+        for (full, short) in full.iter().zip(&robust(short.as_ref()).0) {
+            // The same pictures and the same start: far below the noise of two samples.
+            let noise = (0.25 / n).sqrt();
+            assert!(
+                (full - short).abs() <= noise,
+                "{full:?} in full, {short:?} in {precision}, noise {noise}"
+            );
+        }
     }
 }
