@@ -276,9 +276,20 @@ mod tests {
         let small = |case| Case { batch: 2, side: 32, classes: 2, ..case };
         for case in CASES {
             let bench = Bench { runs: (1, 0), ..Bench::new(small(case)) };
-            assert_eq!(names(bench.ops()), ["forward", "gradient", "train"]);
+            assert_eq!(names(bench.ops(Precision::Full).expect("there")), ["forward", "gradient", "train"]);
         }
-        assert_eq!(names(Bench::new(small(CASES[0])).step().expect("fits")), ["step"]);
+        for short in [Precision::Half, Precision::Bfloat16].into_iter().filter(|short| short.check().is_ok())
+        {
+            let bench = Bench { runs: (1, 0), ..Bench::new(small(CASES[0])) };
+            assert_eq!(bench.ops(short).expect("there").len(), 3);
+        }
+        assert_eq!(names(Bench::new(small(CASES[0])).step(Precision::Full).expect("fits")), ["step"]);
+    }
+
+    #[test]
+    fn a_precision_is_named_as_in_the_configuration() {
+        assert_eq!(precision("full"), Ok(Precision::Full));
+        assert!(precision("bf16").expect_err("unknown").contains("bfloat16"));
     }
 
     #[test]
