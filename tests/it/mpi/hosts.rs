@@ -197,8 +197,10 @@ fn a_rank_that_is_silent_while_its_host_is_there_is_named() {
         errors(&hosts.disturbed("4", &place.path().join("run"), &["--set", "train.epochs=200"], &["cable1"]));
     let silent = said.contains(&format!("rank 1 of 2 ({}) has been silent for 4 s", hosts.name(2)));
     let within = said.contains("an exchange to which all ranks have come has not ended for 4 s");
-    assert!(silent || within, "{said}");
-    assert!(said.contains(&format!("rank 0 of 2 ({}) ends the job", hosts.name(1))), "{said}");
+    let ends = said.contains(&format!("rank 0 of 2 ({}) ends the job", hosts.name(1)));
+    // On a machine with more work than processors the other one, which waits twice as long, may be first all the same.
+    let other_end = format!("rank 0 of 2 ({}) has not answered for 8 s, and rank 1 of 2", hosts.name(1));
+    assert!((silent || within) && ends || said.contains(&other_end), "{said}");
 }
 
 /// Prints what the exchange costs over a slow cable, beside the formula of docs/cluster.md.
