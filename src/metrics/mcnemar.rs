@@ -37,7 +37,7 @@ const MANY: u64 = 1 << 40;
 /// `all / 2`.
 ///
 /// A sum downwards from `less`, whose terms are known relative to the first. (The distribution functions of statrs 0.19 stop
-/// after 140 terms of a continued fraction, which is wrong by 1e-5 from some 100,000 throws on.)
+/// after 140 terms of a continued fraction, which leaves 2.6e-5 for 1,100,000 trials of chance 0.1 at the 45 % quantile.)
 fn two_sided_mid_p(less: u64, all: u64) -> f64 {
     let [k, n] = [less, all].map(|count| count as f64);
     if all > MANY {

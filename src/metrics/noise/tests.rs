@@ -126,7 +126,7 @@ fn the_p_value_counts_ties_and_the_observation_itself() {
     assert_eq!(NoiseFloor::of(0.0, &[]), None);
 }
 
-/// Half a million pairs of many images: their tables fit into memory, and the coarse ones give the same figures.
+/// A quarter of a million pairs of many images: their tables fit into memory, and the coarse ones give the same figures.
 #[test]
 fn many_wide_pairs_have_coarse_tables() {
     let wide =

@@ -1,8 +1,8 @@
 //! Matrix products of bfloat16 numbers (the upper half of an `f32`) summed in `f32`, for processors with AVX-512 BF16.
 //!
 //! An instruction multiplies two vectors of 32 numbers, adds the products in pairs, and adds these to 16 sums. So two
-//! neighbours in depth lie side by side in both matrices. Worth it where the instruction is issued as often as that for `f32`,
-//! which is so on AMD's Zen 5 and not on the Intel Xeon of `docs/performance.md`.
+//! neighbours in depth lie side by side in both matrices. Worth it on the EPYC of `docs/performance.md`, not on its Xeon, which
+//! issues the instruction at a quarter of the rate.
 #![allow(unsafe_code)]
 
 #[allow(clippy::wildcard_imports)] // Instructions have long names of their own.
