@@ -144,6 +144,32 @@ impl<'a> Ascent<'a> {
         self.best.keep_better(offered);
     }
 
+    /// Shows the victim several pictures of each image, or none, and lets them compete: `pictures` `[M, C, H, W]` with the
+    /// image of each among those that are worked on. Returns their goal losses, minus infinity where that is not finite.
+    pub fn offer_several(&mut self, images: &[usize], pictures: Tensor<4>) -> Vec<f32> {
+        let device = pictures.device();
+        let labels: Vec<usize> = images.iter().map(|&image| self.batch.labels[image]).collect();
+        let logits = self.victim.logits(pictures.clone());
+        let offered = Best::new(pictures, logits, &self.goal.select(images), &labels);
+        let [reached, losses] = [&offered.reached, &offered.loss]
+            .map(|merits| merits.to_data().iter::<f32>().collect::<Vec<_>>());
+        let mut first: Vec<Option<usize>> = vec![None; self.rows.len()];
+        for (row, &image) in images.iter().enumerate() {
+            let merit = |row: usize| (reached[row], losses[row]);
+            if first[image].is_none_or(|before| merit(row) > merit(before)) {
+                first[image] = Some(row);
+            }
+        }
+        let rows: Vec<usize> = first.iter().map(|row| row.unwrap_or(0)).collect();
+        let absent: Vec<f32> = first.iter().map(|row| f32::from(row.is_none())).collect();
+        let absent = Tensor::<1>::from_data(absent.as_slice(), &device).greater_elem(0.5);
+        let mut best = offered.select(&class_tensor(&rows, &device));
+        best.reached = best.reached.mask_fill(absent.clone(), 0.0);
+        best.loss = best.loss.mask_fill(absent, f32::NEG_INFINITY);
+        self.best.keep_better(best);
+        losses
+    }
+
     /// The victim's logits.
     pub fn logits(&self, images: Tensor<4>) -> Tensor<2> {
         self.victim.logits(images)
@@ -295,7 +321,7 @@ pub(super) fn normalise(gradient: Tensor<4>) -> Tensor<4> {
 #[cfg(test)]
 #[allow(clippy::float_cmp)] // Equal values are meant.
 mod tests {
-    use super::super::fixtures::values;
+    use super::super::fixtures::{LinearModel, SIDE, batch, values};
     use super::*;
     use burn::tensor::Device;
 
@@ -327,6 +353,36 @@ mod tests {
         let (nan, inf) = (f32::NAN, f32::INFINITY);
         assert_eq!(winner(&[[1.0, 0.0], [nan, 1.0], [-inf, inf], [nan, nan]]), 0.0);
         assert_eq!(winner(&[[nan, 0.0], [1.0, 0.0], [inf, inf]]), 1.0, "even a clean picture can lose");
+    }
+
+    /// Four pictures for the first image of three, none for the second, one for the third.
+    #[test]
+    fn of_several_pictures_of_an_image_the_best_one_competes() {
+        let victim = Victim::new(&LinearModel::of_channels(&[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]));
+        let device = Device::default();
+        let picture = |red: f32, green: f32| {
+            let channels =
+                [red, green, 0.0].map(|value| Tensor::<4>::full([1, 1, SIDE, SIDE], value, &device));
+            Tensor::cat(channels.to_vec(), 1)
+        };
+        let clean = [picture(0.9, 0.1), picture(0.8, 0.1), picture(0.7, 0.1)];
+        let batch =
+            Batch { images: Tensor::cat(clean.to_vec(), 0), labels: vec![0, 0, 0], ..batch(3, 2, 0.0) };
+        let offered = [
+            picture(0.5, 0.3),
+            picture(0.3, 0.4),
+            picture(0.2, 0.6),
+            picture(f32::NAN, 1.0),
+            picture(0.9, 0.1),
+        ];
+        let mut losses = Vec::new();
+        let best = Ascent::run(&victim, &batch, &Goal::Untargeted, false, |ascent| {
+            losses = ascent.offer_several(&[0, 0, 0, 0, 2], Tensor::cat(offered.to_vec(), 0));
+        });
+        assert!(losses[0] < losses[1] && losses[1] < losses[2], "{losses:?}");
+        assert_eq!(losses[3], f32::NEG_INFINITY);
+        let kept = [offered[2].clone(), clean[1].clone(), clean[2].clone()];
+        assert_eq!(values(best), values(Tensor::cat(kept.to_vec(), 0)));
     }
 
     #[test]

@@ -96,6 +96,7 @@ fn elsewhere() -> Vec<AttackConfig> {
         AttackConfig::Pgd(PgdConfig { random_start: false, ..l2 }),
         AttackConfig::Roa(RoaConfig { place: Some(Place { top: 10, left: 11 }), ..roa.clone() }),
         AttackConfig::Roa(RoaConfig { search: Search::Exhaustive, ..roa.clone() }),
+        AttackConfig::Roa(RoaConfig { search: Search::CoarseToFine { spacing: 2, best: 2 }, ..roa.clone() }),
         AttackConfig::Roa(roa),
         AttackConfig::Eyeglasses(EyeglassConfig {
             print: Some(PrintConfig { total_variation: Magnitude::levels(1), ..PrintConfig::default() }),

@@ -326,7 +326,11 @@ fn a_texture_of_a_person_reaches_the_optimum_on_pictures_that_it_never_saw() {
 #[test]
 fn a_rectangle_reaches_two_thirds_of_the_best_one() {
     let problem = Problem::new();
-    let searches = [Search::Exhaustive, Search::Gradient { candidates: 6 }];
+    let searches = [
+        Search::Exhaustive,
+        Search::CoarseToFine { spacing: 2, best: 2 },
+        Search::Gradient { candidates: 6 },
+    ];
     for search in searches {
         // The place is the best one for grey, which need not be the best one for all contents.
         let attack = |early_stop| {

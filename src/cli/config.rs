@@ -181,6 +181,7 @@ fn apply<T: DeserializeOwned + Serialize>(
 ) -> Result<(), ConfigError> {
     for (key, value) in given {
         let (parents, last) = key.rsplit_once('.').unwrap_or(("", &key));
+        let before = other_alternative(table, &key);
         let place = descend(table, parents, &key)?;
         // A preset leaves no key of its own: it has become the others.
         let is_new_kind = decides_its_table(last) && place.get(last) != Some(&value);
@@ -199,8 +200,33 @@ fn apply<T: DeserializeOwned + Serialize>(
         if is_new_kind {
             *table = table_of(&parse::<T>(std::mem::take(table))?)?;
         }
+        if let Some((above, before)) = before
+            && parse::<T>(table.clone()).is_err()
+        {
+            let mut without = table.clone();
+            descend(&mut without, &above, &key)?.remove(&before);
+            if parse::<T>(without.clone()).is_ok() {
+                *table = without;
+            }
+        }
     }
     Ok(())
+}
+
+/// Where a dotted key brings a new key beside a single other one: the dotted key above them, and that other key. They may be
+/// alternatives of which there can be only one, such as the kinds of search of ROA.
+fn other_alternative(table: &Table, key: &str) -> Option<(String, String)> {
+    let mut place = table;
+    let mut above = Vec::new();
+    for part in key.split('.') {
+        match (place.get(part), place.keys().next()) {
+            (Some(next), _) => place = next.as_table()?,
+            (None, Some(only)) if place.len() == 1 => return Some((above.join("."), only.clone())),
+            (None, _) => return None,
+        }
+        above.push(part);
+    }
+    None
 }
 
 /// The table below a dotted key, made where it is missing.
@@ -308,6 +334,43 @@ mod tests {
         assert_eq!(way(&["way={rate=0.25, kind='fast'}"]), Way::Fast { rate: 0.25 });
         let text = toml::to_string(&Outer::default()).expect("TOML");
         assert!(text.contains("rate = 0.4\n"), "{text}");
+    }
+
+    #[test]
+    fn an_alternative_takes_the_place_of_another() {
+        #[derive(Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        enum Search {
+            Everywhere,
+            Steepest {
+                places: usize,
+            },
+            NearBest {
+                #[serde(default = "nine")]
+                spacing: usize,
+            },
+        }
+        #[derive(Debug, serde::Serialize, serde::Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        struct Found {
+            search: Search,
+        }
+        fn nine() -> usize {
+            9
+        }
+        impl Default for Found {
+            fn default() -> Self {
+                Self { search: Search::Steepest { places: 6 } }
+            }
+        }
+        let set = |given: &str| load::<Found>(None, &[given.to_owned()]).map(|found| found.search);
+        assert_eq!(set("search={near-best={spacing=3}}").expect("good"), Search::NearBest { spacing: 3 });
+        assert_eq!(set("search.near-best.spacing=2").expect("good"), Search::NearBest { spacing: 2 });
+        assert_eq!(set("search.near-best={}").expect("good"), Search::NearBest { spacing: 9 });
+        assert_eq!(set("search.steepest.places=2").expect("good"), Search::Steepest { places: 2 });
+        assert_eq!(set("search=everywhere").expect("good"), Search::Everywhere);
+        let error = set("search.nearbest.spacing=2").expect_err("unknown").to_string();
+        assert!(error.contains("search"), "{error}");
     }
 
     #[test]
