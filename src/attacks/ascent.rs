@@ -5,6 +5,9 @@
 //! was shown to the victim counts, the clean picture first. One picture is better than another when it
 //! reaches the goal and the other does not, and otherwise when its goal loss is higher; a loss that is
 //! not finite never wins.
+//!
+//! Where the victim's search is not exact (bfloat16), pictures compete with what it said; a success is asked again
+//! before its image leaves the work.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -99,7 +102,7 @@ impl<'a> Ascent<'a> {
     /// The normalised gradient of another loss that is raised for the same goal; the pictures are judged.
     pub fn gradient_of(&mut self, loss: Loss, images: Tensor<4>) -> Tensor<4> {
         let raised = |logits| loss.of_goal(&self.goal, logits, &self.batch.labels);
-        let found = self.victim.input_gradient(images.clone(), raised);
+        let found = self.victim.search_gradient(images.clone(), raised);
         self.offer(images, found.logits);
         normalise(found.gradient)
     }
@@ -231,7 +234,11 @@ impl<'a> Ascent<'a> {
         if !self.early_stop || self.is_done() {
             return None;
         }
-        let reached: Vec<bool> = self.best.reached.to_data().iter::<f32>().map(|is| is > 0.5).collect();
+        let mut reached = self.best.reached_rows();
+        if self.victim.searches_nearby() && reached.contains(&true) {
+            self.ask_again(&reached);
+            reached = self.best.reached_rows();
+        }
         if !reached.contains(&true) {
             return None;
         }
@@ -246,6 +253,22 @@ impl<'a> Ascent<'a> {
             self.best = self.best.clone().select(&class_tensor(&kept, &device));
         }
         Some(kept)
+    }
+
+    /// Judges the best pictures of some of the images anew, by exact logits.
+    fn ask_again(&mut self, which: &[bool]) {
+        let rows: Vec<usize> = (0..which.len()).filter(|&row| which[row]).collect();
+        let images = self.best.images.clone().select(0, class_tensor(&rows, &self.best.images.device()));
+        let labels: Vec<usize> = rows.iter().map(|&row| self.batch.labels[row]).collect();
+        let logits = self.victim.logits(images.clone());
+        let exact = Best::new(images, logits, &self.goal.select(&rows), &labels);
+        let replaced = |all: &Tensor<1>, some: &Tensor<1>| {
+            let mut values: Vec<f32> = all.to_data().iter().collect();
+            rows.iter().zip(some.to_data().iter::<f32>()).for_each(|(&row, value)| values[row] = value);
+            Tensor::from_data(values.as_slice(), &all.device())
+        };
+        self.best.reached = replaced(&self.best.reached, &exact.reached);
+        self.best.loss = replaced(&self.best.loss, &exact.loss);
     }
 
     /// The best pictures of all images in the order of the batch.
@@ -280,6 +303,10 @@ impl Best {
         let finite = loss.clone().is_finite();
         let reached = goal.reached_by(logits, labels).bool_and(finite.clone()).float();
         Self { images, reached, loss: loss.mask_fill(finite.bool_not(), f32::NEG_INFINITY) }
+    }
+
+    fn reached_rows(&self) -> Vec<bool> {
+        self.reached.to_data().iter::<f32>().map(|is| is > 0.5).collect()
     }
 
     fn keep_better(&mut self, other: Self) {
@@ -321,8 +348,10 @@ pub(super) fn normalise(gradient: Tensor<4>) -> Tensor<4> {
 #[cfg(test)]
 #[allow(clippy::float_cmp)] // Equal values are meant.
 mod tests {
-    use super::super::fixtures::{LinearModel, SIDE, batch, values};
+    use super::super::cross_entropy;
+    use super::super::fixtures::{LinearModel, SIDE, batch, network, values};
     use super::*;
+    use crate::nn::Precision;
     use burn::tensor::Device;
 
     /// One image of one pixel whose value says which iterate it is, with its logits for two classes.
@@ -383,6 +412,53 @@ mod tests {
         assert_eq!(losses[3], f32::NEG_INFINITY);
         let kept = [offered[2].clone(), clean[1].clone(), clean[2].clone()];
         assert_eq!(values(best), values(Tensor::cat(kept.to_vec(), 0)));
+    }
+
+    /// Pictures that are right by so little that bfloat16 takes some for wrong: none of them may leave the work.
+    #[test]
+    fn successes_in_bfloat16_are_asked_again() {
+        let Ok(victim) = Victim::with_precision(&network(5), Precision::Bfloat16) else { return };
+        let batch = nearly_wrong(&victim, 64);
+        let loss = |logits| cross_entropy(logits, &batch.labels);
+        let found = victim.search_gradient(batch.images.clone(), loss);
+        let mistaken = predictions(&found.logits).iter().zip(&batch.labels).filter(|(a, b)| a != b).count();
+        assert!(mistaken > 5, "{mistaken} of 64");
+        let mut left = Vec::new();
+        let best = Ascent::run(&victim, &batch, &Goal::Untargeted, true, |ascent| {
+            ascent.gradient(ascent.batch.images.clone());
+            ascent.drop_reached();
+            left = ascent.rows().to_vec();
+        });
+        assert_eq!(left, (0..64).collect::<Vec<_>>());
+        assert_eq!(values(best), values(batch.images));
+    }
+
+    /// Pictures between two of different classes, the last ones on the line that still are of the first one's.
+    fn nearly_wrong(victim: &Victim, count: usize) -> Batch {
+        let many = batch(16 * count, 5, 0.0).images;
+        let classes = predictions(&victim.logits(many.clone()));
+        let first = (0..classes.len()).filter(|&row| classes[row] == classes[0]).cycle();
+        let other = (0..classes.len()).filter(|&row| classes[row] != classes[0]).cycle();
+        let pick = |rows: Vec<usize>| many.clone().select(0, class_tensor(&rows, &many.device()));
+        let mut right = pick(first.take(count).collect());
+        let mut wrong = pick(other.take(count).collect());
+        assert_eq!(wrong.dims()[0], count, "all pictures are of one class");
+        for _ in 0..30 {
+            let middle = (right.clone() + wrong.clone()) / 2.0;
+            let is_right: Vec<bool> = predictions(&victim.logits(middle.clone()))
+                .iter()
+                .map(|class| *class == classes[0])
+                .collect();
+            let is_right = Tensor::<1, burn::tensor::Bool>::from_data(is_right.as_slice(), &many.device());
+            let is_right = is_right.reshape([count, 1, 1, 1]).expand(middle.dims());
+            right = right.mask_where(is_right.clone(), middle.clone());
+            wrong = middle.mask_where(is_right, wrong);
+        }
+        Batch { images: right, labels: vec![classes[0]; count], ..batch(count, 5, 0.0) }
+    }
+
+    fn predictions(logits: &Tensor<2>) -> Vec<usize> {
+        logits.clone().argmax(1).to_data().iter::<i64>().map(|class| class as usize).collect()
     }
 
     #[test]

@@ -112,7 +112,7 @@ pub(super) struct AuditRunConfig {
     /// Simulated matrices behind each noise floor.
     pub noise_draws: u32,
     /// How exactly the attack computes gradients: `full`, `half` (AVX-512 FP16) or `bfloat16` (AVX-512 BF16).
-    /// What the rows say is always computed in full precision.
+    /// What counts as a success, and what the rows say, is always computed in full precision.
     pub attack_precision: Precision,
     /// Checks of the model and the attack, before anything is attacked.
     pub checks: CheckSection,

@@ -175,7 +175,7 @@ impl Bench {
             victim.logits(images.clone());
         });
         let gradient = median_ms(runs, || {
-            victim.input_gradient(images.clone(), |logits| cross_entropy(logits, &labels));
+            victim.search_gradient(images.clone(), |logits| cross_entropy(logits, &labels));
         });
         // As in a training, where it is gone before the update.
         drop(victim);

@@ -12,7 +12,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 
 use super::Classifier;
-use crate::nn::{Frozen, Precision, PrecisionError};
+use crate::nn::{Frozen, FrozenPass, Precision, PrecisionError};
 
 /// What an attack asked of a victim, counted in images (a batch of 64 counts 64).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -84,9 +84,9 @@ impl Victim {
         Self::freeze(model, Precision::Full)
     }
 
-    /// As [`Victim::new`] with gradients in some precision. Logits and losses are those of full precision;
-    /// so are the gradients of a network without a frozen form, and of pictures whose values on the way
-    /// leave the range of half precision.
+    /// As [`Victim::new`] with gradients in some precision. Logits and losses are those of full precision, but for
+    /// those of [`Victim::search_gradient`]; so are the gradients of a network without a frozen form, and of
+    /// pictures whose values on the way leave the range of half precision.
     ///
     /// # Errors
     /// Where the processor cannot compute so.
@@ -166,8 +166,38 @@ impl Victim {
         found
     }
 
+    /// As [`Victim::input_gradient`] for a search: with [`Precision::Bfloat16`] logits and losses are near to those of
+    /// the model, and whatever is decided by them is to be asked again of [`Victim::logits`]. Whoever watches is shown
+    /// what is right.
+    pub fn search_gradient(
+        &self,
+        images: Tensor<4>,
+        loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+    ) -> InputGradient {
+        if !self.searches_nearby() || self.watch.borrow().is_some() {
+            return self.input_gradient(images, loss);
+        }
+        let count = images.dims()[0] as u64;
+        self.cost.set(self.cost.get() + Cost { forwards: 0, gradients: count });
+        self.gradient_along(images.without_autodiff(), Frozen::search, loss)
+    }
+
+    /// Whether the logits of [`Victim::search_gradient`] may differ from those of the model.
+    pub fn searches_nearby(&self) -> bool {
+        self.precision == Precision::Bfloat16
+    }
+
     fn gradient_at(&self, images: Tensor<4>, loss: impl FnOnce(Tensor<2>) -> Tensor<1>) -> InputGradient {
-        let pass = self.fast(&images).and_then(|frozen| Some((frozen, frozen.forward(images.clone())?)));
+        self.gradient_along(images, Frozen::forward, loss)
+    }
+
+    fn gradient_along(
+        &self,
+        images: Tensor<4>,
+        forward: impl FnOnce(&Frozen, Tensor<4>) -> Option<(Tensor<2>, FrozenPass)>,
+        loss: impl FnOnce(Tensor<2>) -> Tensor<1>,
+    ) -> InputGradient {
+        let pass = self.fast(&images).and_then(|frozen| Some((frozen, forward(frozen, images.clone())?)));
         let Some((frozen, (logits, pass))) = pass else { return self.by_graph(images, loss) };
         let leaf = on_autodiff(logits.clone()).require_grad();
         let losses = loss(leaf.clone());

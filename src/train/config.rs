@@ -25,8 +25,8 @@ pub struct TrainConfig {
     /// Flips and shifts, before the attack.
     pub augment: AugmentConfig,
     /// How exactly the attacks of the training compute gradients: `full`, or on processors with the instructions `half`
-    /// (AVX-512 FP16) or `bfloat16` (AVX-512 BF16). Losses, and so which picture is kept, are always computed in full
-    /// precision.
+    /// (AVX-512 FP16) or `bfloat16` (AVX-512 BF16; there the way forward of the search too, and so which picture is kept).
+    /// Losses of the training are always computed in full precision.
     pub attack_precision: Precision,
     /// What is trained: `all`, or the `head` on a body that stays as it is, running statistics included.
     pub trainable: Trainable,

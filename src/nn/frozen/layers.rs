@@ -10,30 +10,33 @@ use crate::nn::kernels::{
 /// Floats of a picture's pixel with up to as many channels; others take whole vectors.
 const PICTURE_PITCH: usize = 4;
 
-/// How exactly gradients are computed. Logits are always computed in `f32`.
+/// How exactly an attack looks for its pictures. What decides, says or reports is always computed in `f32`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// In `f32`.
     #[default]
     Full,
-    /// The products of the convolutions in half precision (IEEE 754 binary16), for processors with
-    /// AVX-512 FP16.
+    /// The products of the convolutions on the way back in half precision (IEEE 754 binary16), for processors
+    /// with AVX-512 FP16.
     Half,
-    /// The products of the convolutions of bfloat16 numbers, summed in `f32`, for processors with AVX-512 BF16.
+    /// The products of the convolutions of bfloat16 numbers, summed in `f32`, for processors with AVX-512 BF16: on the
+    /// way back, and on the way forward of a search, but for the first convolution, whose input are the pictures.
     Bfloat16,
 }
 
 /// A convolution of 3x3 with stride 1 and padding 1, and what follows it.
 pub(super) struct ConvLayer {
     forward: Weights,
+    /// Those of a search forward, where they are others.
+    search: Option<Weights>,
     backward: Weights,
     bias: Vec<f32>,
     then: Then,
 }
 
 impl ConvLayer {
-    /// From weights `[outputs, inputs, 3, 3]` and a bias `[outputs]`, with the precision of the way back.
+    /// From weights `[outputs, inputs, 3, 3]` and a bias `[outputs]`.
     pub(super) fn new(
         isa: Isa,
         weights: Vec<f32>,
@@ -41,15 +44,18 @@ impl ConvLayer {
         inputs: usize,
         then: Then,
         precision: Precision,
+        is_first: bool,
     ) -> Self {
         let (weights, shape): (Arc<[f32]>, _) = (weights.into(), [bias.len(), inputs]);
         let forward = Weights::new(isa, &weights, shape, Way::Forward);
+        let search = (precision == Precision::Bfloat16 && !is_first)
+            .then(|| Weights::short(Short::Brain, isa, &weights, shape, Way::Forward));
         let backward = match precision {
             Precision::Full => Weights::new(isa, &weights, shape, Way::Backward),
             Precision::Half => Weights::short(Short::Half, isa, &weights, shape, Way::Backward),
             Precision::Bfloat16 => Weights::short(Short::Brain, isa, &weights, shape, Way::Backward),
         };
-        Self { forward, backward, bias, then }
+        Self { forward, search, backward, bias, then }
     }
 }
 
@@ -116,6 +122,15 @@ pub(super) enum Layer {
     Linear(LinearLayer),
 }
 
+/// What a way forward is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// To know the logits.
+    Exact,
+    /// To know where to go.
+    Search,
+}
+
 /// What the way back needs of a pass: the bits of each layer.
 #[derive(Debug, Default)]
 pub(super) struct Tape(Vec<Vec<u16>>);
@@ -133,8 +148,15 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// The logits `[N, K]` of pictures `[N, C, H, W]`. Nothing if a value is not finite.
-    pub(super) fn forward(&self, pictures: &[f32], count: usize, tape: &mut Tape) -> Option<Vec<f32>> {
+    /// The logits `[N, K]` of pictures `[N, C, H, W]`, in `f32` or as they are enough for a search. Nothing if a value
+    /// is not finite.
+    pub(super) fn forward(
+        &self,
+        pictures: &[f32],
+        count: usize,
+        tape: &mut Tape,
+        pass: Pass,
+    ) -> Option<Vec<f32>> {
         let [channels, height, width] = self.shape;
         let mut grid = Grid { count, height, width };
         let mut pitch = self.picture_pitch(channels);
@@ -143,7 +165,8 @@ impl Chain {
         for (layer, bits) in self.layers.iter().zip(&mut tape.0) {
             let next = match layer {
                 Layer::Conv(conv) => {
-                    let ConvLayer { forward: weights, bias, then, .. } = conv;
+                    let ConvLayer { forward, search, bias, then, .. } = conv;
+                    let weights = search.as_ref().filter(|_| pass == Pass::Search).unwrap_or(forward);
                     let forward = Forward { grid, weights, bias, then: *then };
                     let next = forward.run(FrozenInput::Pixels { values: &values, pitch }, bits);
                     pitch = conv.bias.len().next_multiple_of(self.isa.lanes());

@@ -19,7 +19,7 @@ use burn_flex::FlexTensor;
 
 use super::kernels::{Isa, Short, Then};
 use super::{BatchNorm, Conv2d, Linear, Normalize, ops};
-use layers::{Chain, ConvLayer, Layer, LinearLayer, Tape};
+use layers::{Chain, ConvLayer, Layer, LinearLayer, Pass, Tape};
 
 pub use layers::Precision;
 
@@ -107,10 +107,20 @@ impl Frozen {
 
     /// Logits `[N, K]` and the way back. Nothing if a value on the way is not finite.
     pub fn forward(&self, pictures: Tensor<4>) -> Option<(Tensor<2>, FrozenPass)> {
+        self.pass(pictures, Pass::Exact)
+    }
+
+    /// As [`Frozen::forward`], as exactly as the precision says: with [`Precision::Bfloat16`] the logits are near to those
+    /// of the network and nothing to decide by.
+    pub fn search(&self, pictures: Tensor<4>) -> Option<(Tensor<2>, FrozenPass)> {
+        self.pass(pictures, Pass::Search)
+    }
+
+    fn pass(&self, pictures: Tensor<4>, pass: Pass) -> Option<(Tensor<2>, FrozenPass)> {
         let pictures = ops::dense(primitive(pictures)?);
         let count = ops::dims(&pictures)[0];
         let mut tape = self.tapes.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let found = self.chain.forward(ops::values(&pictures), count, &mut tape);
+        let found = self.chain.forward(ops::values(&pictures), count, &mut tape, pass);
         let Some(logits) = found else {
             self.keep(tape);
             return None;
@@ -196,7 +206,8 @@ impl FrozenBuilder {
             After::Relu => Then::Relu,
             After::ReluMaxPool => Then::ReluMaxPool,
         };
-        let layer = ConvLayer::new(self.chain.isa, weights, bias, inputs, then, self.precision);
+        let is_first = self.chain.layers.is_empty();
+        let layer = ConvLayer::new(self.chain.isa, weights, bias, inputs, then, self.precision, is_first);
         self.chain.layers.push(Layer::Conv(layer));
         let halve = if after == After::ReluMaxPool { 2 } else { 1 };
         self.shape = [outputs, height / halve, width / halve];

@@ -99,12 +99,18 @@ fn found(frozen: &Frozen, pictures: &Tensor<4>, above: &Tensor<2>) -> (Vec<f32>,
     (values(logits), values(frozen.backward(pass, above.clone()).expect("finite")))
 }
 
+/// The same as a search finds it.
+fn searched(frozen: &Frozen, pictures: &Tensor<4>, above: &Tensor<2>) -> (Vec<f32>, Vec<f32>) {
+    let (logits, pass) = frozen.search(pictures.clone()).expect("finite");
+    (values(logits), values(frozen.backward(pass, above.clone()).expect("finite")))
+}
+
 fn gap(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
     a.iter().zip(b).fold(0.0, |m, (a, b)| m.max((a - b).abs()))
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
+fn cosine_of(a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
@@ -134,7 +140,7 @@ fn logits_and_gradients_agree_with_the_layers_on_every_instruction_set() {
                 isa.force(|| found(&layers.frozen(Precision::Full), &pictures, &above));
             assert!(gap(&logits, &own_logits) < 1e-4, "{isa:?} {}", gap(&logits, &own_logits));
             // Rounding turns a ReLU or the winner of a window here and there.
-            let cosine = cosine(&gradient, &own_gradient);
+            let cosine = cosine_of(&gradient, &own_gradient);
             assert!(cosine > 0.9999, "{isa:?} {:?} {cosine}", layers.shape);
         }
     }
@@ -152,7 +158,7 @@ fn channels_in_the_other_order_are_those_of_the_layers() {
         assert!(channels == 1 || gap(&plain, &logits) > 1e-3);
         let (own_logits, own_gradient) = found(&layers.frozen(Precision::Full), &pictures, &above);
         assert!(gap(&logits, &own_logits) < 1e-4, "{}", gap(&logits, &own_logits));
-        assert!(cosine(&gradient, &own_gradient) > 0.9999);
+        assert!(cosine_of(&gradient, &own_gradient) > 0.9999);
     }
 }
 
@@ -253,8 +259,17 @@ fn sixteen_bits_point_the_same_way() {
             let (short_logits, short_gradient) = found(&layers.frozen(precision), &pictures, &above);
             assert_eq!(logits, short_logits, "logits are always in full precision");
             assert_ne!(gradient, short_gradient, "{precision:?} {:?}", layers.shape);
-            let cosine = cosine(&gradient, &short_gradient);
+            let cosine = cosine_of(&gradient, &short_gradient);
             assert!(cosine > least, "{precision:?} {:?} {cosine}", layers.shape);
+            let (near_logits, near_gradient) = searched(&layers.frozen(precision), &pictures, &above);
+            let is_exact = precision == Precision::Half || layers.convs.len() == 1;
+            assert_eq!(near_logits == logits, is_exact, "{precision:?} {:?}", layers.shape);
+            let cosines = [cosine_of(&logits, &near_logits), cosine_of(&gradient, &near_gradient)];
+            assert!(
+                cosines.iter().all(|cosine| *cosine > 0.98),
+                "{precision:?} {:?} {cosines:?}",
+                layers.shape
+            );
         }
     }
 }
