@@ -47,7 +47,10 @@ impl Kernel for FullJob<'_> {
 
 /// The numbers of the 36 matrices.
 trait Numbers<L: Lanes> {
-    /// Rounds a vector of a transformed tile to its place in a row of a matrix, for which there are four bytes a number.
+    /// Bytes of a number in a row of a matrix, at most four.
+    const BYTES: usize = 4;
+
+    /// Rounds a vector of a transformed tile to its place in a row of a matrix.
     ///
     /// # Safety
     /// The channel is inside the row.
@@ -101,9 +104,11 @@ struct Brain;
 
 #[cfg(target_arch = "x86_64")]
 impl Numbers<Avx512> for Brain {
+    const BYTES: usize = 2;
+
     #[inline(always)]
     unsafe fn put(value: Avx512, row: *mut f32, channel: usize) {
-        // SAFETY: the caller's promise; a row has room for twice as many.
+        // SAFETY: the caller's promise.
         unsafe { brain::store(value, row.cast::<u16>().add(channel)) }
     }
 
@@ -113,7 +118,7 @@ impl Numbers<Avx512> for Brain {
         // SAFETY: the caller's promise.
         unsafe {
             let b = filters.start.cast::<u16>().add(point * filters.point);
-            let product = brain::BrainProduct { rows, pairs: depth.div_ceil(2), panels, a_row };
+            let product = brain::BrainProduct { rows, pairs: depth.div_ceil(2), panels, a_row: a_row / 2 };
             product.run(a.cast(), b.cast(), c);
         }
     }
@@ -191,7 +196,8 @@ impl Job<'_> {
                 unsafe {
                     let values = self.reader.read::<L>(tile, channel);
                     for (p, value) in values.as_flattened().iter().enumerate() {
-                        P::put(*value, self.scratch.add(p * point + index * padded), channel);
+                        let row = index * (padded * P::BYTES / 4);
+                        P::put(*value, self.scratch.add(p * point + row), channel);
                     }
                 }
             }
